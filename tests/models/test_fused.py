@@ -169,7 +169,7 @@ def test_a_whole_network_equals_torch_and_uses_the_kernels(monkeypatch):
     assert {"norm_statistics", "norm_forward", "norm_backward", "splits_combine", "splits_backward"} <= set(
         kernel_calls
     )
-    assert kernel_calls.count("splits_pool") == kernel_calls.count("attention_backward") == NETWORK.depth
+    assert kernel_calls.count("splits_weigh") == kernel_calls.count("splits_weigh_backward") == NETWORK.depth
     assert kernel_calls.count("splits_combine") == 1  # the block that has a pool; the others are one operation
 
 
@@ -323,7 +323,7 @@ def test_published_networks_use_the_kernels(monkeypatch):
     fuse(AnyNet(catalog.get("regnety_200mf")))(images(0, 2, 3, 32, 32)).sum().backward()
     assert kernel_calls.count("norm_backward") == kernel_calls.count("norm_forward") > 10
     assert kernel_calls.count("spatial_backward") == kernel_calls.count("spatial_forward")
-    assert kernel_calls.count("attention_backward") == kernel_calls.count("attention_forward") > 0
+    assert kernel_calls.count("splits_weigh_backward") == kernel_calls.count("splits_weigh") > 0
 
 
 def test_the_default_dtype_does_not_matter():

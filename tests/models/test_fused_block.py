@@ -59,7 +59,10 @@ def test_a_block_in_evaluation_gives_the_bits_of_its_single_kernels(
     count, in_width, group, groups, width, stride, height, breadth
 ):
     module = block(in_width, group * groups, width, group, stride).eval()
-    x = images(0, count, in_width, height, breadth)
+    assert_inference_gives_the_bits_of_single_kernels(module, images(0, count, in_width, height, breadth))
+
+
+def assert_inference_gives_the_bits_of_single_kernels(module, x):
     with torch.no_grad():
         once = module(x)
         with pytest.MonkeyPatch.context() as patch:
@@ -85,10 +88,32 @@ def test_a_block_with_attention_equals_torch(
     count, in_width, part, groups, width, stride, radix, se_ratio, height, breadth
 ):
     group = part * max(1, radix)
+    groups = groups if group > 1 else 2  # gradients of a single channel are mostly rounding
     module = block(in_width, group * groups, width, group, stride, radix=radix, se_ratio=se_ratio)
     if radix:
-        module.transform.conv2.norm.eps = 0.1  # the variance of a few means may be mostly rounding
+        module.transform.conv2.norm.eps = 1.0  # the variance of a few means may be mostly rounding
     assert_same(module, [images(0, count, in_width, height, breadth)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 20),
+    st.sampled_from((7, 16)),
+    st.sampled_from((1, 2, 3, 4, 5, 8)),
+    st.integers(1, 3),
+    st.sampled_from((8, 20)),
+    st.sampled_from((1, 2)),
+    st.sampled_from((0, 1, 2, 3, 4)),
+    st.sampled_from((0, 0.25)),
+    st.integers(1, 12),
+    st.integers(1, 12),
+)
+def test_a_block_with_attention_in_evaluation_gives_the_bits_of_its_single_kernels(
+    count, in_width, part, groups, width, stride, radix, se_ratio, height, breadth
+):
+    group = part * max(1, radix)
+    module = block(in_width, group * groups, width, group, stride, radix=radix, se_ratio=se_ratio).eval()
+    assert_inference_gives_the_bits_of_single_kernels(module, images(0, count, in_width, height, breadth))
 
 
 def test_a_block_with_equal_shapes_adds_its_input():

@@ -22,7 +22,7 @@ from designspace.models.cpu.convolutions import (
     run_backward,
     strides,
 )
-from designspace.models.cpu.splits import Attention, Weighted, weigh, weigh_backward
+from designspace.models.cpu.splits import Attention, Structure, Weighted, weigh, weigh_backward
 
 
 class Parts(NamedTuple):
@@ -74,9 +74,9 @@ def _can_infer(parts: Parts) -> bool:
     """Return whether a block is in evaluation mode, with its stride, if any, in the 3x3 and the shortcut."""
     units = parts.units
     return (
-        not parts.attentions
-        and units[0].stride == units[2].stride == 1
+        units[0].stride == units[2].stride == 1
         and not any(unit.norm.training for unit in units)
+        and not any(a.norm is not None and a.norm.training for a in parts.attentions)
     )
 
 
@@ -88,7 +88,8 @@ def _infer(x: Tensor, parts: Parts) -> Tensor:
     out = new_map(count, units[2].width, (height - 1) // spatial.stride + 1, (breadth - 1) // spatial.stride + 1)
     layers = (_Layer * len(units))(*map(_Layer.of, units))
     sizes = (count, height, breadth, in_width, spatial.stride, spatial.groups)
-    call("chain_inference", x, *sizes, ctypes.addressof(layers), len(units), out)
+    attentions = (Structure * len(parts.attentions))(*map(Attention.structure, parts.attentions))
+    call("chain_inference", x, *sizes, layers, len(units), attentions, len(attentions), out)
     return out
 
 
@@ -146,6 +147,5 @@ def _through_splits(
     if weighted is None:
         return gradient, ()
     assert x.norm is not None
-    pixels = x.raw.shape[2] * x.raw.shape[3]
-    weight_grads = weigh_backward(gradient.sums, x.norm, weighted, attentions, pixels)
+    weight_grads = weigh_backward(gradient.sums, x.raw, x.norm, weighted, attentions)
     return Gradient(gradient.dz, weight_grads.norm_sums, weight_grads.even), weight_grads.parameters

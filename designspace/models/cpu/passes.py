@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from designspace.models.cpu.calls import call, first_derivative_only
-from designspace.models.cpu.splits import Attention, Weighted, weigh, weigh_backward
+from designspace.models.cpu.splits import Attention, Weighted, sizes, weigh, weigh_backward
 from designspace.models.cpu.torch_convolutions import Geometry, convolve, convolve_backward, prepared
 
 _PARTS = 64  # as in norm.c
@@ -144,7 +144,7 @@ class _ConvSplits(torch.autograd.Function):
         weighted = weigh(maps, numbers, attentions)
         width = attentions[0].width
         out = torch.empty_like(maps[:, :width], memory_format=torch.channels_last)
-        call("splits_combine", maps, numbers, weighted.weights, out, *_sizes(maps, width))
+        call("splits_combine", maps, numbers, weighted.weights, out, *sizes(maps, width))
         kept = (conv_weight, prepared_weight)  # as in _ConvNorm
         ctx.save_for_backward(x, *kept, maps, numbers, *parameters, *weighted.tensors())
         ctx.geometry, ctx.attentions = geometry, attentions
@@ -156,19 +156,13 @@ class _ConvSplits(torch.autograd.Function):
         x, _, conv_weight, maps, numbers, *tensors = ctx.saved_tensors
         weighted = Weighted.of(tensors[len(ctx.needs_input_grad) - 7 :])
         dout = dout.contiguous(memory_format=torch.channels_last)
-        sizes = _sizes(maps, ctx.attentions[0].width)
+        map_sizes = sizes(maps, ctx.attentions[0].width)
         sums = torch.empty_like(weighted.mask_sums)
-        call("splits_sums", dout, maps, numbers, sums, *sizes)
-        grads = weigh_backward(sums, numbers, weighted, ctx.attentions, sizes[1])
+        call("splits_sums", dout, maps, numbers, sums, *map_sizes)
+        grads = weigh_backward(sums, maps, numbers, weighted, ctx.attentions)
         gradient = _gradient_buffer(maps)
         norm_grads = x.new_empty(2, maps.shape[1])
         inputs = (dout, maps, numbers, weighted.weights, grads.even, grads.norm_sums)
-        call("splits_backward", *inputs, gradient, *norm_grads, *sizes)
+        call("splits_backward", *inputs, gradient, *norm_grads, *map_sizes)
         conv_grads = convolve_backward(gradient, x, conv_weight, ctx.geometry, ctx.needs_input_grad)
         return *conv_grads, *norm_grads, None, None, None, *grads.parameters
-
-
-def _sizes(maps: Tensor, width: int) -> tuple[int, int, int, int]:
-    """Return the numbers of images, of an image's pixels, of splits and of a split's channels."""
-    count, channels, height, breadth = maps.shape
-    return count, height * breadth, channels // width, width

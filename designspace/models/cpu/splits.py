@@ -17,16 +17,47 @@ from torch import Tensor, nn
 from designspace.models.cpu.calls import call
 
 
-class _Structure(ctypes.Structure):
-    """`Attention` as `kernels/attention.h` reads it."""
+class _Norm(ctypes.Structure):
+    """`Learned` of `kernels/tiles.h`."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "running_mean", "running_var", "batches")),
+        *((name, ctypes.c_double) for name in ("eps", "momentum")),
+        ("training", ctypes.c_int64),
+        ("rows", ctypes.c_void_p),
+    )
+
+
+class Structure(ctypes.Structure):
+    """`Attention` of `kernels/attention.h`."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("width", "hidden", "splits", "groups")),
         *((name, ctypes.c_void_p) for name in ("squeeze", "squeeze_bias", "attend", "attend_bias")),
-        *((name, ctypes.c_void_p) for name in ("weight", "bias", "running_mean", "running_var", "batches")),
-        *((name, ctypes.c_double) for name in ("eps", "momentum")),
-        ("training", ctypes.c_int64),
+        ("norm", _Norm),
+        *((name, ctypes.c_void_p) for name in ("means", "raw", "gate")),
     )
+
+
+class _Gradients(ctypes.Structure):
+    """`AttentionGradients` of `kernels/splits.c`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("squeeze", "squeeze_bias", "attend", "attend_bias", "weight", "bias")
+    )
+
+
+class _Activity(NamedTuple):
+    """Tensors that an `Attention` computes, for ``N`` images."""
+
+    means: Tensor
+    """The input: (N, C)."""
+    hidden: Tensor
+    """The hidden layer before its batch-norm: (N, C')."""
+    hidden_norm: Tensor
+    """Mean, 1 / deviation, scale and shift of the batch-norm, if any: (4, C')."""
+    gate: Tensor
+    """The output: (N, R * C)."""
 
 
 class Attention:
@@ -39,46 +70,38 @@ class Attention:
         splits: R; with one split the gate is a sigmoid, otherwise a softmax over the splits.
     """
 
-    __slots__ = ("attend", "norm", "splits", "squeeze", "width")
+    __slots__ = ("_sizes", "attend", "norm", "splits", "squeeze", "width")
 
     def __init__(self, squeeze: nn.Conv2d, norm: nn.BatchNorm2d | None, attend: nn.Conv2d, splits: int) -> None:
         self.squeeze, self.norm, self.attend, self.splits = squeeze, norm, attend, splits
         self.width = squeeze.in_channels
+        self._sizes = (self.width, squeeze.out_channels, splits, squeeze.groups)
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """Weight and bias of each layer, in order."""
-        layers = (self.squeeze, self.attend) if self.norm is None else (self.squeeze, self.norm, self.attend)
+        """Weight and bias of the convolutions, and then of the batch-norm, if any."""
+        layers = (self.squeeze, self.attend) if self.norm is None else (self.squeeze, self.attend, self.norm)
         return tuple(layer._parameters[name] for layer in layers for name in ("weight", "bias"))  # type: ignore[misc]
 
-    def structure(self) -> _Structure:
-        """Return the network with its current tensors, which must outlive it."""
-        squeeze, *norm, attend = (tuple(p.data_ptr() for p in self.parameters[i : i + 2]) for i in self._layer_starts)
-        sizes = (self.width, self.squeeze.out_channels, self.splits, self.squeeze.groups)
-        if self.norm is None:
-            return _Structure(*sizes, *squeeze, *attend)
-        buffers = self.norm._buffers
-        statistics = (buffers[name] for name in ("running_mean", "running_var", "num_batches_tracked"))
-        pointers = (*norm[0], *(tensor.data_ptr() for tensor in statistics))  # type: ignore[union-attr]
-        options = (self.norm.eps, self.norm.momentum, int(self.norm.training))
-        return _Structure(*sizes, *squeeze, *attend, *pointers, *options)
+    def new_activity(self, count: int) -> _Activity:
+        """Return memory for what the network computes for ``count`` images."""
+        width, hidden, splits, _ = self._sizes
+        return _Activity(_empty(count, width), _empty(count, hidden), _empty(4, hidden), _empty(count, splits * width))
 
-    @property
-    def _layer_starts(self) -> range:
-        return range(0, 4 if self.norm is None else 6, 2)
-
-
-class _Activity(NamedTuple):
-    """Tensors of an `Attention` that its backward pass needs."""
-
-    means: Tensor
-    """The input: (N, C)."""
-    hidden: Tensor
-    """The hidden layer before its batch-norm: (N, C')."""
-    hidden_norm: Tensor
-    """Mean, 1 / deviation, scale and shift of the batch-norm, if any: (4, C')."""
-    gate: Tensor
-    """The output: (N, R * C)."""
+    def structure(self, activity: _Activity | None = None) -> Structure:
+        """Return the network with its current tensors, which must outlive the result."""
+        convs, norm_parameters = self.parameters[:4], self.parameters[4:]
+        norm = _Norm()
+        if self.norm is not None:
+            buffers = self.norm._buffers
+            statistics = [buffers[name] for name in ("running_mean", "running_var", "num_batches_tracked")]
+            pointers = (tensor.data_ptr() for tensor in (*norm_parameters, *statistics))  # type: ignore[union-attr]
+            norm = _Norm(*pointers, self.norm.eps, self.norm.momentum, int(self.norm.training))
+        structure = Structure(*self._sizes, *(tensor.data_ptr() for tensor in convs), norm)
+        if activity is not None:
+            structure.means, structure.raw = activity.means.data_ptr(), activity.hidden.data_ptr()
+            structure.norm.rows, structure.gate = activity.hidden_norm.data_ptr(), activity.gate.data_ptr()
+        return structure
 
 
 class Weighted(NamedTuple):
@@ -107,21 +130,17 @@ class Weighted(NamedTuple):
 def weigh(raw: Tensor, norm: Tensor, attentions: Sequence[Attention]) -> Weighted:
     """Return the weights of splits of a map ``raw`` (N, R * C, H, W) before its batch-norm ``norm`` (4, R * C).
 
-    The first of the attentions has R splits; each later one has one, and multiplies the weights of all splits.
+    There are one or two attentions. The first has R splits; the second has one, and multiplies the weights of all.
     """
-    count, channels, height, breadth = raw.shape
-    width = attentions[0].width
-    means, mask_sums = _empty(count, channels), _empty(count, 2, channels)
-    call("splits_pool", raw, norm, means, mask_sums, count, height * breadth, channels // width, width)
-    activities: list[_Activity] = []
-    weights: Tensor | None = None
-    for attention in attentions:
-        pooled = _sum_of_splits(means if weights is None else means * weights, width)
-        activities.append(_forward(attention, pooled))
-        gate = activities[-1].gate
-        weights = gate if weights is None else _times(weights, gate)
-    assert weights is not None
-    return Weighted(weights, means, mask_sums, tuple(activities))
+    count, channels = raw.shape[:2]
+    activities = tuple(attention.new_activity(count) for attention in attentions)
+    weighted = Weighted(_empty(count, channels), _empty(count, channels), _empty(count, 2, channels), activities)
+    call(
+        "splits_weigh",
+        *(raw, norm, _structures(attentions, activities), len(attentions)),
+        *(weighted.means, weighted.mask_sums, weighted.weights, *sizes(raw, attentions[0].width)),
+    )
+    return weighted
 
 
 class WeightGradients(NamedTuple):
@@ -136,69 +155,33 @@ class WeightGradients(NamedTuple):
 
 
 def weigh_backward(
-    sums: Tensor, norm: Tensor, weighted: Weighted, attentions: Sequence[Attention], pixels: int
+    sums: Tensor, raw: Tensor, norm: Tensor, weighted: Weighted, attentions: Sequence[Attention]
 ) -> WeightGradients:
     """Run the backward pass of `weigh` from ``sums`` (N, 2, R * C): those of masks times the output's gradient."""
-    weights, means = weighted.weights, weighted.means
-    count, channels = weights.shape
-    width = attentions[0].width
-    gradient = _empty(count, channels)
-    call("splits_weights_gradient", sums, norm, gradient, count, channels)
-    even = torch.zeros_like(weights)
-    gradients: list[Tensor] = []
-    for number in reversed(range(len(attentions))):
-        activity = weighted.activities[number]
-        before = weighted.activities[0].gate if number else None
-        gate_gradient = gradient if before is None else _sum_of_splits(gradient * before, width)
-        means_gradient, parameter_gradients = _backward(attentions[number], activity, gate_gradient)
-        gradients[:0] = parameter_gradients
-        if before is None:
-            even += _to_splits(means_gradient, channels)
-        else:
-            even += _times(before, means_gradient)
-            gradient = _times(gradient, activity.gate) + _times(means, means_gradient)
-    norm_sums = torch.empty(2, channels, dtype=torch.float64)
-    call("splits_norm_sums", sums, weighted.mask_sums, weights, even, norm_sums, count, pixels, channels)
-    return WeightGradients(even, norm_sums, tuple(gradients))
+    gradients = [tuple(_empty(*parameter.shape) for parameter in a.parameters) for a in attentions]
+    pointers = (_Gradients(*(tensor.data_ptr() for tensor in tensors)) for tensors in gradients)
+    even, norm_sums = torch.empty_like(weighted.weights), torch.empty(2, raw.shape[1], dtype=torch.float64)
+    call(
+        "splits_weigh_backward",
+        *(sums, weighted.mask_sums, norm, _structures(attentions, weighted.activities)),
+        *((_Gradients * len(attentions))(*pointers), len(attentions), weighted.means, weighted.weights),
+        *(even, norm_sums, *sizes(raw, attentions[0].width)),
+    )
+    return WeightGradients(even, norm_sums, tuple(tensor for tensors in gradients for tensor in tensors))
+
+
+def sizes(raw: Tensor, width: int) -> tuple[int, int, int, int]:
+    """Return the numbers of images, of an image's pixels, of splits and of a split's channels."""
+    count, channels, height, breadth = raw.shape
+    return count, height * breadth, channels // width, width
+
+
+def _structures(attentions: Sequence[Attention], activities: Sequence[_Activity]) -> ctypes.Array[Structure]:
+    """Return an array of the attentions."""
+    structures = map(Attention.structure, attentions, activities)
+    return (Structure * len(attentions))(*structures)
 
 
 def _empty(*shape: int) -> Tensor:
     """Return a float32 tensor that is not initialised."""
     return torch.empty(shape, dtype=torch.float32)
-
-
-def _sum_of_splits(x: Tensor, width: int) -> Tensor:
-    """Sum splits: (N, R * C) -> (N, C)."""
-    return x if x.shape[1] == width else x.view(len(x), -1, width).sum(1)
-
-
-def _to_splits(x: Tensor, channels: int) -> Tensor:
-    """Repeat for each split: (N, C) -> (N, R * C)."""
-    return x if x.shape[1] == channels else x.repeat(1, channels // x.shape[1])
-
-
-def _times(x: Tensor, factors: Tensor) -> Tensor:
-    """Multiply all splits by the same factors: (N, R * C), (N, C) -> (N, R * C)."""
-    return x * _to_splits(factors, x.shape[1])
-
-
-def _forward(attention: Attention, means: Tensor) -> _Activity:
-    """Compute weights: (N, C) -> (N, R * C)."""
-    count, hidden = len(means), attention.squeeze.out_channels
-    activity = _Activity(means, _empty(count, hidden), _empty(4, hidden), _empty(count, attention.attend.out_channels))
-    call("attention_forward", ctypes.byref(attention.structure()), *activity, count)
-    return activity
-
-
-def _backward(attention: Attention, activity: _Activity, gradient: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the gradients of the means (N, C) and of the parameters."""
-    gradients = tuple(_empty(*parameter.shape) for parameter in attention.parameters)
-    squeeze, attend = gradients[:2], gradients[-2:]
-    norm = (None, None) if attention.norm is None else gradients[2:4]
-    means_gradient = torch.empty_like(activity.means)
-    structure = ctypes.byref(attention.structure())
-    call(
-        "attention_backward",
-        *(structure, *activity, gradient, *squeeze, *norm, *attend, means_gradient, len(gradient)),
-    )
-    return means_gradient, gradients

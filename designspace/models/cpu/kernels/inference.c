@@ -1,7 +1,8 @@
-/* A bottleneck block in evaluation mode: 1x1, 3x3, 1x1 and the shortcut, a few images at a time.
+/* A bottleneck block in evaluation mode: 1x1, 3x3, attention, 1x1 and the shortcut, a few images at a time.
  *
  * Batch-norm's statistics are known beforehand, so no map between the convolutions is written to memory. The arithmetic
  * is that of the single kernels, and so are the results. */
+#include "attention.h"
 #include "windows.h"
 
 /* A convolution and its batch-norm. */
@@ -83,13 +84,16 @@ typedef struct {
   Slice *slice, *dense_slice; /* of a spatial tile, and of the tile before it */
   whole *inside, *source; /* of each pixel: in the image with border; of each output, its input for the shortcut */
   int projects;
+  whole attention_count, splits;
+  Packed attentions[MOST_ATTENTIONS];
 } Chain;
 
-static int prepare_chain(Chain *chain, const Layer *layers, whole in_channels, Shape s) {
+static int prepare_chain(Chain *chain, const Layer *layers, const Attention *attentions, whole in_channels, Shape s) {
   int failed = prepare_dense(&chain->reduce, layers, in_channels);
   failed |= prepare(&chain->spatial, s, layers[1].w, (Strides){layers[1].w_out, layers[1].w_in, layers[1].w_tap});
-  failed |= prepare_dense(&chain->expand, layers + 2, s.channels);
+  failed |= prepare_dense(&chain->expand, layers + 2, s.channels / chain->splits);
   if (chain->projects) failed |= prepare_dense(&chain->project, layers + 3, in_channels);
+  for (whole k = 0; k < chain->attention_count; k++) failed |= pack_attention(attentions + k, chain->attentions + k);
   chain->rows = alloc(4 * s.channels);
   chain->slice = malloc(sizeof(Slice) * (s.vecs + parts(s.in_channels, LANES)));
   chain->inside = malloc(sizeof(whole) * (s.in_pixels + s.pixels));
@@ -106,10 +110,45 @@ static int prepare_chain(Chain *chain, const Layer *layers, whole in_channels, S
   return 0;
 }
 
-/* Memory for the maps of a few images, and for tiles. */
+/* Memory for the maps of a few images, for tiles, and for weights of splits. */
 typedef struct {
-  float *in, *conv, *middle, *tile, *other;
+  float *in, *conv, *middle, *tile, *other, *sums, *means, *weights;
+  Packed attentions[MOST_ATTENTIONS];
 } Memory;
+
+/* Allocate memory for `images` images. Returns 0, or 1 without memory. */
+static int prepare_memory(Memory *m, const Chain *chain, whole images) {
+  const Shape *s = &chain->spatial.shape;
+  const whole widest = chain->reduce.row > chain->expand.row ? chain->reduce.row : chain->expand.row;
+  const whole weights = chain->attention_count ? images * s->channels : 0;
+  *m = (Memory){.in = alloc(images * bordered(s)),
+                .conv = alloc((s->pixels + ROWS) * s->row),
+                .middle = alloc(images * s->pixels * s->channels),
+                .tile = alloc(TILE * widest),
+                .other = alloc(TILE * (chain->project.row + parts(chain->expand.depth, LANES) * LANES)),
+                .sums = alloc(2 * weights),
+                .means = alloc(weights),
+                .weights = alloc(weights)};
+  int failed = !m->in || !m->conv || !m->middle || !m->tile || !m->other || !m->sums || !m->means || !m->weights;
+  for (whole k = 0; k < chain->attention_count; k++) {
+    Attention *a = &m->attentions[k].of;
+    m->attentions[k] = chain->attentions[k];
+    a->means = alloc(images * a->width), a->raw = alloc(images * a->hidden), a->norm.rows = alloc(4 * a->hidden);
+    a->gate = alloc(images * a->splits * a->width);
+    failed |= !a->means || !a->raw || !a->norm.rows || !a->gate;
+  }
+  if (!failed) memset(m->in, 0, sizeof(float) * images * bordered(s));
+  return failed;
+}
+
+static void release_memory(Memory *m, const Chain *chain) {
+  for (whole k = 0; k < chain->attention_count; k++) {
+    Attention *a = &m->attentions[k].of;
+    free(a->means); free(a->raw); free(a->norm.rows); free(a->gate);
+  }
+  free(m->in); free(m->conv); free(m->middle); free(m->tile); free(m->other); free(m->sums); free(m->means);
+  free(m->weights);
+}
 
 /* Fill in the offsets of a tile's rows: those of pixels in an image, of `pixels` pixels, plus those of the images.
  * `pixel` and `image` are those of the first row, and then those after the last. */
@@ -127,10 +166,10 @@ static void lines(whole width, whole count, whole *place) {
   for (whole i = 0; i < TILE; i++) place[i] = smaller(i, count - 1) * width;
 }
 
-/* Run a block on `images` images. */
-static void run_chain(const Chain *chain, const float *x, whole images, float *out, Memory m) {
+/* Run the first 1x1 convolution on `images` images, into images with border. */
+static void run_reduce(const Chain *chain, const float *x, whole images, Memory *m) {
   const Shape *s = &chain->spatial.shape;
-  const whole in_channels = chain->reduce.depth, width = chain->expand.width;
+  const whole in_channels = chain->reduce.depth;
   whole place[TILE], target[TILE], pixel = 0, image = 0;
   for (whole first = 0; first < images * s->in_pixels; first += TILE) {
     const whole count = smaller(TILE, images * s->in_pixels - first);
@@ -138,62 +177,91 @@ static void run_chain(const Chain *chain, const float *x, whole images, float *o
     for (whole i = 0; i < count * in_channels; i += 16) prefetch(from + TILE * in_channels + i);
     lines(in_channels, count, place);
     places(chain->inside, s->in_pixels, bordered(s), &pixel, &image, count, target);
-    convolve_dense(&chain->reduce, from, place, count, m.tile);
-    activate(m.tile, chain->reduce.row, count, chain->dense_slice, chain->reduce.row / LANES, chain->reduce.norm, target,
-             m.in);
+    convolve_dense(&chain->reduce, from, place, count, m->tile);
+    activate(m->tile, chain->reduce.row, count, chain->dense_slice, chain->reduce.row / LANES, chain->reduce.norm, target,
+             m->in);
   }
+}
+
+/* Run the 3x3 convolution. If there is attention, its output is kept before batch-norm, and the weights are computed. */
+static int run_spatial(const Chain *chain, whole images, Memory *m) {
+  const Shape *s = &chain->spatial.shape;
+  whole target[TILE];
   for (whole n = 0; n < images; n++) {
-    convolve(&chain->spatial, m.in + n * bordered(s), m.conv);
+    float *out = m->middle + n * s->pixels * s->channels;
+    convolve(&chain->spatial, m->in + n * bordered(s), m->conv);
+    if (chain->attention_count) {
+      const whole width = s->channels / chain->splits;
+      emit(m->conv, s->row, s->pixels, chain->slice, s->vecs, out, s->channels, (Sums){NULL, NULL});
+      average(out, chain->norm, s->pixels, chain->splits, width, m->sums, m->means + n * s->channels);
+      continue;
+    }
     for (whole first = 0; first < s->pixels; first += TILE) {
       const whole count = smaller(TILE, s->pixels - first);
       lines(s->channels, count, target);
-      activate(m.conv + first * s->row, s->row, count, chain->slice, s->vecs, chain->norm, target,
-               m.middle + (n * s->pixels + first) * s->channels);
+      activate(m->conv + first * s->row, s->row, count, chain->slice, s->vecs, chain->norm, target,
+               out + first * s->channels);
     }
   }
-  pixel = image = 0;
+  return weigh(m->attentions, chain->attention_count, m->means, images, chain->splits, m->weights);
+}
+
+/* Run the last 1x1 convolution and the shortcut. */
+static void run_expand(const Chain *chain, const float *x, whole images, float *out, Memory *m) {
+  const Shape *s = &chain->spatial.shape;
+  const whole in_channels = chain->reduce.depth, width = chain->expand.width, depth = chain->expand.depth;
+  const whole pitch = parts(depth, LANES) * LANES;
+  const Splits splits = {m->weights, chain->splits, s->pixels};
+  float *sums = m->other + TILE * chain->project.row; /* of splits */
+  whole place[TILE], row[TILE], pixel = 0, image = 0;
   for (whole first = 0; first < images * s->pixels; first += TILE) {
     const whole count = smaller(TILE, images * s->pixels - first);
-    lines(s->channels, count, place);
-    convolve_dense(&chain->expand, m.middle + first * s->channels, place, count, m.tile);
+    if (chain->attention_count) {
+      for (whole i = 0; i < count; i++) row[i] = first + i;
+      fetch_splits(m->middle, chain->norm, splits, row, count, depth, sums, pitch);
+      lines(pitch, count, place);
+    } else {
+      lines(depth, count, place);
+    }
+    convolve_dense(&chain->expand, chain->attention_count ? sums : m->middle + first * depth, place, count, m->tile);
     places(chain->source, s->pixels, s->in_pixels * in_channels, &pixel, &image, count, place);
     if (chain->projects) {
-      convolve_dense(&chain->project, x, place, count, m.other);
+      convolve_dense(&chain->project, x, place, count, m->other);
       lines(chain->project.row, count, place);
     }
-    join(m.tile, chain->expand.row, count, chain->expand.norm, chain->projects ? m.other : x, place, chain->project.norm,
-         out + first * width, width);
+    join(m->tile, chain->expand.row, count, chain->expand.norm, chain->projects ? m->other : x, place,
+         chain->project.norm, out + first * width, width);
   }
 }
 
 /* out (images, height, width, channels) = a block of the layers 1x1, 3x3 and 1x1, and a 1x1 for the shortcut if `count`
- * is 4. The stride is that of the 3x3 and of the shortcut. Returns 0, or 1 without memory. */
+ * is 4, with attentions after the 3x3. The stride is that of the 3x3 and of the shortcut. Returns 0, or 1 without memory. */
 int chain_inference(const float *x, whole images, whole in_height, whole in_width, whole in_channels, whole stride,
-                    whole groups, const Layer *layers, whole count, float *out, whole threads) {
-  const Shape s = shape_of(images, in_height, in_width, layers[0].width, layers[1].width, groups, stride);
+                    whole groups, const Layer *layers, whole count, const Attention *attentions, whole attention_count,
+                    float *out, whole threads) {
+  const Shape s = shape_of(0, images, in_height, in_width, layers[0].width, layers[1].width, groups, stride);
   Chain chain = {0};
   chain.projects = count > 3;
-  int failed = prepare_chain(&chain, layers, in_channels, s);
+  chain.attention_count = attention_count, chain.splits = attention_count ? attentions[0].splits : 1;
+  int failed = prepare_chain(&chain, layers, attentions, in_channels, s);
   const whole together = parts(TILE, s.pixels), turns = parts(images, together); /* small maps fill tiles together */
-  const whole widest = chain.reduce.row > chain.expand.row ? chain.reduce.row : chain.expand.row;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (whole block = 0; block < (failed ? 0 : BLOCKS); block++) {
-    Memory m = {alloc(together * bordered(&s)), alloc((s.pixels + ROWS) * s.row), alloc(together * s.pixels * s.channels),
-                alloc(TILE * widest), alloc(TILE * chain.project.row)};
-    if (m.in && m.conv && m.middle && m.tile && m.other) {
-      memset(m.in, 0, sizeof(float) * together * bordered(&s));
-      for (whole turn = block * turns / BLOCKS; turn < (block + 1) * turns / BLOCKS; turn++) {
-        const whole first = turn * together;
-        run_chain(&chain, x + first * s.in_pixels * in_channels, smaller(together, images - first),
-                  out + first * s.pixels * chain.expand.width, m);
-      }
-    } else {
-      failed = 1;
+    Memory m;
+    int failed_here = prepare_memory(&m, &chain, together);
+    for (whole turn = block * turns / BLOCKS; turn < (failed_here ? 0 : (block + 1) * turns / BLOCKS); turn++) {
+      const whole first = turn * together, here = smaller(together, images - first);
+      const float *from = x + first * s.in_pixels * in_channels;
+      run_reduce(&chain, from, here, &m);
+      failed_here |= run_spatial(&chain, here, &m);
+      run_expand(&chain, from, here, out + first * s.pixels * chain.expand.width, &m);
     }
-    free(m.in); free(m.conv); free(m.middle); free(m.tile); free(m.other);
+    release_memory(&m, &chain);
+    if (failed_here) failed = 1;
   }
   Dense *dense[] = {&chain.reduce, &chain.expand, &chain.project};
   for (int i = 0; i < 3; i++) free(dense[i]->panels), free(dense[i]->rows);
+  for (whole k = 0; k < attention_count; k++) free(chain.attentions[k].squeeze), free(chain.attentions[k].attend);
   release(&chain.spatial); free(chain.rows); free(chain.slice); free(chain.inside);
   return failed;
 }

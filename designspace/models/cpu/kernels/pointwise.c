@@ -3,7 +3,7 @@
  * A convolution reads its predecessor's output before batch-norm and applies batch-norm while it reads; it sums the
  * statistics of its own output. So a map is written once and read once forward, and read twice backward. */
 #include "product.h"
-#include "tiles.h"
+#include "splits.h"
 
 /* Return whether these convolutions are faster than torch's on this processor. */
 int convolutions_are_fast(void) {
@@ -25,28 +25,10 @@ INLINE whole source(whole row, Places p) {
   return (image * p.in_height + rest / p.out_width * p.stride) * p.in_width + rest % p.out_width * p.stride;
 }
 
-/* Read a tile of a map that has splits: `count` rows of `pitch` floats. */
-static void fetch_splits(const float *x, Norm norm, Splits splits, const whole *pixel, whole count, whole width,
-                         whole pitch, float *tile) {
-  const whole row = splits.count * width;
-  const float *weights[TILE];
-  for (whole i = 0; i < count; i++) weights[i] = splits.weights + pixel[i] / splits.pixels * row;
-  for (whole c = 0; c < width; c += LANES)
-    for (whole r = 0, j = c; r < splits.count; r++, j += width) {
-      const whole part = smaller(LANES, width - c);
-      const vec scale = load_part(norm.scale + j, part), shift = load_part(norm.shift + j, part);
-      for (whole i = 0; i < count; i++) {
-        float *to = tile + i * pitch + c;
-        const vec split = positive(load_part(x + pixel[i] * row + j, part) * scale + shift);
-        store(to, (r ? load(to) : (vec){}) + split * load_part(weights[i] + j, part));
-      }
-    }
-}
-
 /* Read a tile of the convolution's input: `count` rows of `pitch` floats, and 0 up to TILE rows. */
 static void fetch(const float *x, Norm norm, Splits splits, const whole *pixel, whole count, whole width, whole pitch,
                   float *tile) {
-  if (splits.weights) fetch_splits(x, norm, splits, pixel, count, width, pitch, tile);
+  if (splits.weights) fetch_splits(x, norm, splits, pixel, count, width, tile, pitch);
   for (whole c = 0; c < (splits.weights ? 0 : width); c += LANES) {
     const whole part = smaller(LANES, width - c);
     if (norm.scale) {

@@ -1,4 +1,5 @@
 /* 3x3 convolutions, grouped or not, and their batch-norms, forward and backward: one image at a time. */
+#include "splits.h"
 #include "windows.h"
 
 /* Add an image's part of the weights' gradient, [tap][j][row]: sums over pixels of input * output's gradient. */
@@ -45,7 +46,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
                     whole images, whole in_height, whole in_width, whole in_channels, whole channels, whole groups,
                     whole stride, const float *weight, const float *bias, float *running_mean, float *running_var,
                     int64_t *batches, double eps, double momentum, whole training, float *norm_rows, whole threads) {
-  const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
+  const Shape s = shape_of(0, images, in_height, in_width, in_channels, channels, groups, stride);
   const Norm norm = norm_of(x_norm, in_channels);
   Convolution conv;
   double *sums = calloc(2 * BLOCKS * channels, sizeof(double));
@@ -78,7 +79,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
 typedef struct {
   whole count, taps, columns;
   whole *pixel, *place;       /* of the input; in the output's gradient with border */
-  whole at[TAPS], tap[TAPS];  /* offset of a tap's gradient from the place; index of the tap */
+  whole at[TAPS * 8], tap[TAPS * 8]; /* offset of a tap's gradient from the place; index of the tap; for each plane */
 } Class;
 
 /* The taps with which outputs read an input of this row or column, and the output's offset. */
@@ -112,11 +113,12 @@ static whole classes(const Shape *s, Class *made, whole *pixel, whole *place) {
       whole row[3], row_behind[3], column[3], column_behind[3];
       const whole rows = taps_of(a, s->stride, row, row_behind), columns = taps_of(b, s->stride, column, column_behind);
       class->columns = columns;
-      for (whole i = 0; i < rows; i++)
-        for (whole j = 0; j < columns; j++) {
-          class->at[class->taps] = (row_behind[i] * border + column_behind[j]) * s->out_pitch;
-          class->tap[class->taps++] = row[i] * 3 + column[j];
-        }
+      for (whole u = 0; u < s->planes; u++)
+        for (whole i = 0; i < rows; i++)
+          for (whole j = 0; j < columns; j++) {
+            class->at[class->taps] = (row_behind[i] * border + column_behind[j]) * s->out_pitch + u * s->in_row;
+            class->tap[class->taps++] = u * TAPS + row[i] * 3 + column[j];
+          }
     }
   return number;
 }
@@ -130,10 +132,16 @@ typedef struct {
   int first_of_line; /* whether it begins a cache line */
 } Outputs;
 
-/* Compute the gradients of outputs from those after their batch-norm, or of the sum of splits, and write them to an image
- * with border, and to a panel unless `line` is NULL. */
-INLINE void read_gradients(Outputs from, Gradient of, const Split *split, whole count, const whole *place, float *image,
-                           float *line) {
+/* Where gradients of outputs are written to: an image with border, and a panel unless `line` is NULL. */
+typedef struct {
+  const whole *place;
+  float *image, *line;
+  whole planes, plane_row;
+  const lanes *of_plane; /* lanes of a vector that belong to a plane */
+} Targets;
+
+/* Compute the gradients of outputs from those after their batch-norm, or of the sum of splits. */
+INLINE void read_gradients(Outputs from, Gradient of, const Split *split, whole count, Targets to) {
   const float *dz = from.dz, *y = from.y;
   for (whole p = 0; p < from.pixels; p++, dz += from.dz_row, y += from.row) {
     const vec raw = load_part(y, count);
@@ -141,8 +149,10 @@ INLINE void read_gradients(Outputs from, Gradient of, const Split *split, whole 
     if (split) value = split_gradient(*split, value, raw);
     value = gradient(of, value, raw);
     if (from.first_of_line) prefetch(dz + from.pixels * from.dz_row), prefetch(y + from.pixels * from.row);
-    store_part(image + place[p], value, count);
-    if (line) store(line + p * PAIR, value);
+    if (to.line) store(to.line + p * PAIR, value);
+    if (to.planes == 1) store_part(to.image + to.place[p], value, count);
+    for (whole u = 0; u < to.planes && to.planes > 1; u++)
+      store_part(to.image + to.place[p] + u * to.plane_row, select_lanes(value, to.of_plane[u]), count / to.planes);
   }
 }
 
@@ -153,11 +163,12 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
                      const float *even, whole split_count, float *weight_gradient, float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out, whole w_in,
                      whole w_tap, float *dw, float *dx, double *x_sums, whole images, whole in_height, whole in_width,
                      whole in_channels, whole channels, whole groups, whole stride, whole threads) {
-  const Shape s = shape_of(images, in_height, in_width, in_channels, channels, groups, stride);
+  const Shape s = shape_of(1, images, in_height, in_width, in_channels, channels, groups, stride);
   const Norm norm = norm_of(x_norm, in_channels), own = norm_of(y_norm, channels);
   const whole dy_bordered = (s.height + 2) * (s.width + 2) * s.out_pitch;
   const whole padded = parts(TAPS * s.group_in, ROWS) * ROWS, group_row = s.row / groups;
-  const whole of_weight = s.narrow ? TAPS * s.group_in * s.row : groups * padded * group_row;
+  const whole of_plane = TAPS * s.group_in * s.in_row; /* floats of the weights' gradients */
+  const whole of_weight = s.narrow ? s.planes * of_plane : groups * padded * group_row;
   const whole size = packed_floats(&s, 1) / groups, panels = parts(s.group_out, PAIR);
   const whole padded_groups = s.narrow ? 1 : groups; /* groups that are padded to whole vectors */
   const whole vecs_of_group = s.vecs / padded_groups, dz_width = channels / split_count;
@@ -170,6 +181,7 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
   whole *class_place = pixel + s.in_pixels + 4 * ROWS, *window = class_place + s.in_pixels + 4 * ROWS;
   whole *line_at = window + padded, *line_row = line_at + s.height;
   whole at[TAPS], number = 0, out_vecs = 0;
+  lanes of_planes[8];
   Class class[4];
   if (!failed) {
     memset(weights, 0, sizeof(float) * BLOCKS * of_weight);
@@ -178,6 +190,7 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
     const whole out_parts = s.narrow ? split_count : groups; /* no vector has channels of two splits */
     out_vecs = slices(out_slice, out_parts, channels / out_parts);
     windows(&s, place, at);
+    for (whole u = 0; u < s.planes; u++) of_planes[u] = lanes_of(s.group_in, s.group_out, u * s.group_in);
     number = classes(&s, class, pixel, class_place);
     norm_coefficients(sums, sums + channels, own.mean, own.rstd, own.scale, images * s.pixels, channels, slopes,
                       slopes + channels, weight_gradient, bias_gradient);
@@ -210,15 +223,17 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
         const Outputs from = {dz + n * s.pixels * dz_width + k.from % dz_width, dz_width,
                               y + n * s.pixels * channels + k.from, channels, s.pixels, v % LINE_VECS == 0};
         const Gradient of = gradient_of(through, k.from, k.count);
-        float *to = dy + k.from, *line = s.narrow ? NULL : lines + panel * s.pixels * PAIR + in_group % 2 * LANES;
+        float *line = s.narrow ? NULL : lines + panel * s.pixels * PAIR + in_group % 2 * LANES;
+        const Targets to = {dy_place, dy + k.from / s.planes, line, s.planes, s.in_row, of_planes};
         if (split_weights) {
           const Split split = split_of(own, split_weights + n * channels, even + n * channels, k.from, k.count);
-          read_gradients(from, of, &split, k.count, dy_place, to, line);
+          read_gradients(from, of, &split, k.count, to);
         } else {
-          read_gradients(from, of, NULL, k.count, dy_place, to, line);
+          read_gradients(from, of, NULL, k.count, to);
         }
       }
-      if (s.narrow) narrow_weights(in, place, at, dy, dy_place, s.pixels, dw_here, s.row, s.group_in);
+      for (whole u = 0; u < (s.narrow ? s.planes : 0); u++)
+        narrow_weights(in, place, at, dy + u * s.in_row, dy_place, s.pixels, dw_here + u * of_plane, s.in_row, s.group_in);
       for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
         const Factors factors = {in + g * s.group_in, window, line_at, stride * s.in_pitch,
                                  lines + g * panels * s.pixels * PAIR, line_row, s.pixels, s.height, s.width, s.width};
@@ -228,7 +243,7 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
         const Class *k = class + i;
         if (s.narrow) {
           const Window window = {k->at, k->tap, k->taps, k->columns};
-          narrow(dy, k->place, window, packed, s.row, k->count, din, s.in_row, s.group_in);
+          narrow(dy, k->place, window, packed, s.in_row, k->count, din, s.in_row, s.group_in);
         }
         for (whole g = 0; g < (s.narrow ? 0 : groups); g++) {
           const Factors factors = {dy + g * s.group_out, k->place, k->at, 1, packed + g * size, k->tap,
@@ -246,7 +261,8 @@ int spatial_backward(const float *dz, const float *y, const float *y_norm, const
       for (whole t = 0; t < TAPS; t++)
         for (whole k = 0; k < s.group_in; k++)
           for (whole c = 0; c < s.group_out; c++) {
-            const whole from = s.narrow ? (t * s.group_in + k) * s.row + g * s.group_out + c
+            const whole from = s.narrow ? c / s.group_in * of_plane + (t * s.group_in + k) * s.in_row +
+                                              g * s.group_in + c % s.group_in
                                         : (g * padded + t * s.group_in + k) * group_row + c;
             float total = 0;
             for (whole b = 0; b < BLOCKS; b++) total += weights[b * of_weight + from];

@@ -1,80 +1,24 @@
 /* Split attention, and squeeze-and-excitation, which is split attention with one split.
  *
- * x (images, pixels, splits * width) is a map before its batch-norm, which is applied while the map is read:
- * split = relu(x * scale + shift). The output is the sum of the splits times their weights, which depend on the splits'
- * means (`attention.h`).
- *
- * Backward, all sums over pixels are linear in four numbers per image and channel: the sums of mask and of
- * mask * (x - mean), where the mask is 1 for positive splits, and the same with the output's gradient as a factor. So the
- * weights' gradients and those of the batch-norm need no further pass over the map. */
+ * x (images, pixels, splits * width) is a map before its batch-norm, which is applied while the map is read. */
 #include "attention.h"
 
 #define STRIP 8 /* pixels that one inner loop processes, so that the rows of wide maps stay in the first-level cache */
 
-/* The means (images, splits * width) of the splits, and the sums of their masks (see `masked_sums`). */
-int splits_pool(const float *x, const float *norm_rows, float *means, float *mask_sums, whole images, whole pixels,
-                whole splits, whole width, whole threads) {
+/* The weights of splits, of `count` attentions (see `weigh`); also the splits' means (images, splits * width), and the
+ * sums of their masks (see `masked_sums`). Returns 0, or 1 without memory. */
+int splits_weigh(const float *x, const float *norm_rows, const Attention *attentions, whole count, float *means,
+                 float *mask_sums, float *weights, whole images, whole pixels, whole splits, whole width, whole threads) {
   const whole row = splits * width;
   const Norm norm = norm_of(norm_rows, row);
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (whole n = 0; n < images; n++) {
-    float *sums = mask_sums + 2 * n * row;
-    memset(sums, 0, sizeof(float) * 2 * row);
-    for (whole p = 0; p < pixels; p += TILE)
-      masked_sums(NULL, 0, x + (n * pixels + p) * row, norm, smaller(TILE, pixels - p), splits, width, sums);
-    for (whole j = 0; j < row; j++) means[n * row + j] = sum_of_split(norm, j, sums, row) / pixels;
-  }
-  return 0;
-}
-
-/* The weights of splits from their means; see `attend`. */
-int attention_forward(const Attention *attention, const float *means, float *raw, float *norm_rows, float *weights,
-                      whole images, whole threads) {
-  (void)threads; /* too little work */
-  return attend(attention, means, images, raw, norm_rows, weights);
-}
-
-/* The backward pass of `attention_forward`: the gradients of its six parameters, of which those of the batch-norm may be
- * NULL, and of the means. */
-int attention_backward(const Attention *a, const float *means, const float *raw, const float *norm_rows,
-                       const float *weights, const float *weights_gradient, float *squeeze, float *squeeze_bias,
-                       float *norm_weight, float *norm_bias, float *attend, float *attend_bias, float *means_gradient,
-                       whole images, whole threads) {
-  (void)threads;
-  const whole row = a->splits * a->width, hidden = a->hidden;
-  const Norm norm = norm_of(a->weight ? norm_rows : NULL, hidden);
-  float *active = alloc(images * hidden), *dz = alloc(images * hidden), *logits = alloc(images * row);
-  float *slope = alloc(2 * hidden), *offset = slope + hidden;
-  double *sums = calloc(2 * hidden, sizeof(double));
-  int failed = !active || !dz || !logits || !slope || !sums;
-  if (!failed) {
-    for (whole n = 0; n < images; n++) {
-      activate_hidden(raw + n * hidden, norm, hidden, active + n * hidden);
-      gate_backward(a, weights + n * row, weights_gradient + n * row, logits + n * row);
-    }
-    failed |= grouped_backward(logits, active, images, a->groups, hidden / a->groups, row / a->groups, a->attend, attend,
-                               attend_bias, dz);
-    for (whole n = 0; n < images; n++)
-      for (whole c = 0; c < hidden; c++) {
-        const whole i = n * hidden + c;
-        if (!(active[i] > 0)) dz[i] = 0;
-        if (!norm.scale) continue;
-        sums[c] += dz[i];
-        sums[hidden + c] += dz[i] * (raw[i] - (double)norm.mean[c]);
-      }
-    if (norm.scale) {
-      norm_coefficients(sums, sums + hidden, norm.mean, norm.rstd, norm.scale, images, hidden, slope, offset, norm_weight,
-                        norm_bias);
-      if (!a->training) memset(slope, 0, sizeof(float) * 2 * hidden); /* its statistics are constants */
-      for (whole i = 0; i < images * hidden; i++) {
-        const whole c = i % hidden;
-        dz[i] = norm.scale[c] * dz[i] + slope[c] * raw[i] + offset[c];
-      }
-    }
-    failed |= grouped_backward(dz, means, images, a->groups, a->width / a->groups, hidden / a->groups, a->squeeze,
-                               squeeze, squeeze_bias, means_gradient);
-  }
-  free(active); free(dz); free(logits); free(slope); free(sums);
+  for (whole n = 0; n < images; n++)
+    average(x + n * pixels * row, norm, pixels, splits, width, mask_sums + 2 * n * row, means + n * row);
+  Packed packed[MOST_ATTENTIONS] = {0};
+  int failed = 0;
+  for (whole k = 0; k < count; k++) failed |= pack_attention(attentions + k, packed + k);
+  if (!failed) failed = weigh(packed, count, means, images, splits, weights);
+  for (whole k = 0; k < count; k++) free(packed[k].squeeze), free(packed[k].attend);
   return failed;
 }
 
@@ -112,32 +56,95 @@ int splits_sums(const float *dout, const float *x, const float *norm_rows, float
   return 0;
 }
 
-/* The gradient of the weights (images, channels): the sums over pixels of the split times the output's gradient. */
-int splits_weights_gradient(const float *sums, const float *norm_rows, float *gradient, whole images, whole channels,
-                            whole threads) {
-  (void)threads;
-  const Norm norm = norm_of(norm_rows, channels);
-  for (whole n = 0; n < images; n++)
-    for (whole j = 0; j < channels; j++)
-      gradient[n * channels + j] = sum_of_split(norm, j, sums + 2 * n * channels, channels);
-  return 0;
+/* The gradients of an attention's parameters; those of the batch-norm are NULL if it has none. */
+typedef struct {
+  float *squeeze, *squeeze_bias, *attend, *attend_bias, *weight, *bias;
+} AttentionGradients;
+
+/* The backward pass of `attend`: the gradients of the parameters and of the means from that of the gate. Returns 0, or 1
+ * without memory. */
+static int attend_backward(const Attention *a, const float *gate_gradient, AttentionGradients to, float *means_gradient,
+                           whole images) {
+  const whole row = a->splits * a->width, hidden = a->hidden;
+  const Norm norm = norm_of(a->norm.weight ? a->norm.rows : NULL, hidden);
+  float *active = alloc(images * hidden), *dz = alloc(images * hidden), *logits = alloc(images * row);
+  float *slope = alloc(2 * hidden), *offset = slope + hidden;
+  double *sums = calloc(2 * hidden, sizeof(double));
+  int failed = !active || !dz || !logits || !slope || !sums;
+  if (!failed) {
+    for (whole n = 0; n < images; n++) {
+      activate_hidden(a->raw + n * hidden, norm, hidden, active + n * hidden);
+      gate_backward(a, a->gate + n * row, gate_gradient + n * row, logits + n * row);
+    }
+    failed |= grouped_backward(logits, active, images, a->groups, hidden / a->groups, row / a->groups, a->attend,
+                               to.attend, to.attend_bias, dz);
+    for (whole i = 0; i < images * hidden; i++) {
+      const whole c = i % hidden;
+      if (!(active[i] > 0)) dz[i] = 0;
+      if (!norm.scale) continue;
+      sums[c] += dz[i];
+      sums[hidden + c] += dz[i] * (a->raw[i] - (double)norm.mean[c]);
+    }
+    if (norm.scale) {
+      norm_coefficients(sums, sums + hidden, norm.mean, norm.rstd, norm.scale, images, hidden, slope, offset, to.weight,
+                        to.bias);
+      if (!a->norm.training) memset(slope, 0, sizeof(float) * 2 * hidden); /* its statistics are constants */
+      for (whole i = 0; i < images * hidden; i++) {
+        const whole c = i % hidden;
+        dz[i] = norm.scale[c] * dz[i] + slope[c] * a->raw[i] + offset[c];
+      }
+    }
+    failed |= grouped_backward(dz, a->means, images, a->groups, a->width / a->groups, hidden / a->groups, a->squeeze,
+                               to.squeeze, to.squeeze_bias, means_gradient);
+  }
+  free(active); free(dz); free(logits); free(slope); free(sums);
+  return failed;
 }
 
-/* The sums that the batch-norm needs: those of dz = mask * (dout * weight + even), and of dz * (x - mean). `even` has the
- * gradient of the means, and is divided by the number of pixels, which makes it that of each pixel. */
-int splits_norm_sums(const float *sums, const float *mask_sums, const float *weights, float *even, double *norm_sums,
-                     whole images, whole pixels, whole channels, whole threads) {
-  (void)threads;
+/* The sums that the map's batch-norm needs: those of dz = mask * (dout * weight + even), and of dz * (x - mean). */
+static void sum_gradients(const float *sums, const float *mask_sums, const float *weights, const float *even, whole images,
+                          whole channels, double *norm_sums) {
   memset(norm_sums, 0, sizeof(double) * 2 * channels);
   for (whole n = 0; n < images; n++)
-    for (whole j = 0; j < channels; j++) {
-      const whole i = n * channels + j, at = 2 * n * channels + j;
-      even[i] /= pixels;
+    for (whole j = 0; j < 2 * channels; j++) {
+      const whole i = n * channels + j % channels, at = 2 * n * channels + j;
       norm_sums[j] += (double)weights[i] * sums[at] + (double)even[i] * mask_sums[at];
-      norm_sums[channels + j] +=
-          (double)weights[i] * sums[at + channels] + (double)even[i] * mask_sums[at + channels];
     }
-  return 0;
+}
+
+/* The backward pass of `splits_weigh` from the sums of masks times the output's gradient: the parameters' gradients, the
+ * gradient `even` (images, channels) that each pixel of a split gets from its mean, and the sums that the map's batch-norm
+ * needs (2, channels). Returns 0, or 1 without memory. */
+int splits_weigh_backward(const float *sums, const float *mask_sums, const float *norm_rows, const Attention *attentions,
+                          const AttentionGradients *gradients, whole count, const float *means, const float *weights,
+                          float *even, double *norm_sums, whole images, whole pixels, whole splits, whole width,
+                          whole threads) {
+  (void)threads; /* too little work */
+  const whole row = splits * width;
+  const Norm norm = norm_of(norm_rows, row);
+  float *of_weights = alloc(images * row), *of_gate = alloc(images * row), *of_means = alloc(images * width);
+  int failed = !of_weights || !of_gate || !of_means;
+  for (whole n = 0; n < (failed ? 0 : images); n++)
+    for (whole j = 0; j < row; j++)
+      of_weights[n * row + j] = sum_of_split(norm, j, sums + 2 * n * row, row), even[n * row + j] = 0;
+  for (whole k = count - 1; k >= 0 && !failed; k--) {
+    const Attention *a = attentions + k;
+    const float *before = k ? attentions[0].gate : NULL; /* at most two attentions */
+    memset(of_gate, 0, sizeof(float) * images * a->splits * width);
+    for (whole i = 0; i < images * row; i++) {
+      const whole at = a->splits == 1 ? i / row * width + i % width : i;
+      of_gate[at] += before ? before[i] * of_weights[i] : of_weights[i];
+    }
+    failed |= attend_backward(a, of_gate, gradients[k], of_means, images);
+    for (whole i = 0; i < images * row; i++) {
+      const whole at = i / row * width + i % width;
+      even[i] += (before ? before[i] : 1) * of_means[at] / pixels;
+      if (before) of_weights[i] = of_weights[i] * a->gate[at] + means[i] * of_means[at];
+    }
+  }
+  if (!failed) sum_gradients(sums, mask_sums, weights, even, images, row, norm_sums);
+  free(of_weights); free(of_gate); free(of_means);
+  return failed;
 }
 
 /* The gradients of x and of the batch-norm's weight and bias from that of the output, and from `splits_norm_sums`. */

@@ -175,59 +175,6 @@ static void pass_on(const float *tile, whole tile_row, whole count, const whole 
   }
 }
 
-/* A map's splits: the sum of `count` parts of its channels, each after batch-norm and ReLU, weighted by image and
- * channel. `weights` (images, count * width) is NULL if the map has none. */
-typedef struct {
-  const float *weights;
-  whole count, pixels; /* of an image */
-} Splits;
-
-/* Add sums over `count` pixels of an image to `sums` (2, splits * width): those of dz, the gradient where x is positive
- * after batch-norm, and of dz * (x - mean). Rows of the gradient have `gradient_row` floats; NULL is 1 everywhere. */
-static void masked_sums(const float *gradient, whole gradient_row, const float *x, Norm norm, whole count, whole splits,
-                        whole width, float *sums) {
-  const whole row = splits * width;
-  for (whole r = 0; r < splits; r++)
-    for (whole c = 0; c < width; c += LANES) {
-      const whole part = smaller(LANES, width - c), j = r * width + c;
-      const vec scale = load_part(norm.scale + j, part), shift = load_part(norm.shift + j, part);
-      const vec mean = load_part(norm.mean + j, part);
-      vec sum[4] = {}, moment[4] = {};
-      FOUR_AT_A_TIME(i, u, count, {
-        const vec value = load_part(x + i * row + j, part);
-        const vec factor = gradient ? load_part(gradient + i * gradient_row + c, part) : all(1);
-        const vec dz = where_positive(value * scale + shift, factor);
-        sum[u] += dz;
-        moment[u] += dz * (value - mean);
-      });
-      float *to = sums + j;
-      store_part(to, load_part(to, part) + ((sum[0] + sum[1]) + (sum[2] + sum[3])), part);
-      to += row;
-      store_part(to, load_part(to, part) + ((moment[0] + moment[1]) + (moment[2] + moment[3])), part);
-    }
-}
-
-/* The sum of relu(x * scale + shift), times the gradient, from the two sums of channel j. */
-INLINE float sum_of_split(Norm norm, whole j, const float *sums, whole row) {
-  const double at_mean = norm.shift[j] + (double)norm.scale[j] * norm.mean[j];
-  return (float)((double)norm.scale[j] * sums[row + j] + at_mean * sums[j]);
-}
-
-/* The numbers that the gradient of a split's batch-norm needs, for one vector of channels: its scale and shift, its
- * weight, and the gradient of the means, which each pixel gets. */
-typedef struct {
-  vec scale, shift, weight, even;
-} Split;
-
-INLINE Split split_of(Norm norm, const float *weights, const float *even, whole j, whole count) {
-  return (Split){load_part(norm.scale + j, count), load_part(norm.shift + j, count), load_part(weights + j, count),
-                 load_part(even + j, count)};
-}
-
-INLINE vec split_gradient(Split of, vec dout, vec x) {
-  return where_positive(x * of.scale + of.shift, dout * of.weight + of.even);
-}
-
 /* Add the sums of all blocks to those of the first. */
 static void add_up(double *sums, whole blocks, whole count) {
   for (whole b = 1; b < blocks; b++)

@@ -1,7 +1,9 @@
 /* Parts of 3x3 convolutions: shapes, packed weights, images with a border, and convolutions of narrow groups.
  *
- * Groups of 1, 2, 4 or 8 channels that fit evenly into a vector are "narrow": a vector of outputs is computed from a
- * vector of inputs whose channels are spread over their groups' lanes. All others use matrix products, per group. */
+ * Groups of 1, 2, 4 or 8 outputs that fit evenly into a vector are "narrow": a vector of outputs is computed from a
+ * vector of inputs whose channels are spread over their groups' lanes. All others use matrix products, per group. In split
+ * attention a group has fewer inputs than outputs. Then a backward pass keeps the outputs in planes of as many channels
+ * as there are inputs: plane u has outputs u * inputs to (u + 1) * inputs - 1 of each group. */
 #ifndef DESIGNSPACE_WINDOWS_H
 #define DESIGNSPACE_WINDOWS_H
 
@@ -21,13 +23,15 @@ typedef struct {
   whole height, width, pixels, in_pixels; /* of the output; of the input */
   whole group_in, group_out;
   int narrow;
+  whole planes;                /* of a backward pass */
   whole in_pitch, out_pitch;   /* floats of a pixel in an image with border */
   whole in_vecs, vecs;         /* of a tile's row */
   whole in_row, row;           /* floats of a tile's row */
 } Shape;
 
-static Shape shape_of(whole images, whole in_height, whole in_width, whole in_channels, whole channels, whole groups,
-                      whole stride) {
+/* The shape for a forward or a backward pass. */
+static Shape shape_of(int backward, whole images, whole in_height, whole in_width, whole in_channels, whole channels,
+                      whole groups, whole stride) {
   Shape s = {0};
   s.images = images, s.in_height = in_height, s.in_width = in_width, s.in_channels = in_channels;
   s.channels = channels, s.groups = groups, s.stride = stride;
@@ -37,14 +41,16 @@ static Shape shape_of(whole images, whole in_height, whole in_width, whole in_ch
   s.in_pixels = in_height * in_width;
   s.group_in = in_channels / groups;
   s.group_out = channels / groups;
-  s.narrow = s.group_in == s.group_out && s.group_in <= 8 && LANES % s.group_in == 0;
+  s.narrow = s.group_out % s.group_in == 0 && s.group_out <= 8 && LANES % s.group_out == 0;
+  if (!backward && s.group_in < s.group_out && s.group_out == LANES) s.narrow = 0; /* whole vectors of outputs */
+  s.planes = s.narrow ? s.group_out / s.group_in : 1;
   const whole blocks = s.narrow ? 1 : groups;
   s.in_vecs = blocks * parts(in_channels / blocks, LANES);
   s.vecs = blocks * parts(channels / blocks, LANES);
   s.in_row = s.in_vecs * LANES;
   s.row = s.vecs * LANES;
   s.in_pitch = s.narrow ? s.in_row : in_channels;
-  s.out_pitch = s.narrow ? s.row : channels;
+  s.out_pitch = s.narrow ? s.planes * s.in_row : channels;
   return s;
 }
 
@@ -115,6 +121,56 @@ static void narrow(const float *in, const whole *place, Window k, const float *w
   }
 }
 
+/* The lanes of a vector of groups of `width` channels, of which each has `step` in another vector, where group 0 starts
+ * at `first`. */
+static lanes lanes_of(whole width, whole step, whole first) {
+  lanes from = {};
+  for (int l = 0; l < LANES; l++) from[l] = (int32_t)((l / width * step + l % width + first) % LANES);
+  return from;
+}
+
+INLINE vec select_lanes(vec value, lanes from) {
+#if defined(__clang__)
+  vec out = value;
+  for (int l = 0; l < LANES; l++) out[l] = value[from[l]];
+  return out;
+#else
+  return __builtin_shuffle(value, from);
+#endif
+}
+
+/* Outputs of one vector of channels whose groups have more outputs than inputs, like narrow_rows. */
+INLINE void widening_rows(const float *in, const whole *place, Window k, const float *w, const Shape *s, lanes first,
+                          float *out, const int rows) {
+  vec sum[ROWS] = {};
+  for (whole t = 0; t < k.taps; t++) {
+    vec value[ROWS];
+    const float *weights = w + k.w_at[t] * s->group_in * s->row;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) value[r] = load(in + place[r] + k.at[t]);
+    lanes from = first;
+    for (whole j = 0; j < s->group_in; j++, from += 1) {
+      const vec weight = load(weights + j * s->row);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; r++) sum[r] += select_lanes(value[r], from) * weight;
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++) store(out + r * s->row, sum[r]);
+}
+
+static void widening(const float *in, const whole *place, Window k, const float *w, const Shape *s, float *out) {
+  lanes first = {};
+  for (int l = 0; l < LANES; l++) first[l] = (int32_t)(l / s->group_out * s->group_in);
+  for (whole c = 0; c < s->row; c += LANES) {
+    const float *from = in + c / s->planes;
+    whole i = 0;
+    for (; s->pixels - i > 4; i += NARROW_ROWS)
+      widening_rows(from, place + i, k, w + c, s, first, out + i * s->row + c, NARROW_ROWS);
+    if (i < s->pixels) widening_rows(from, place + i, k, w + c, s, first, out + i * s->row + c, 4);
+  }
+}
+
 /* The strides, in floats, of a weight (outputs, inputs of a group, 3, 3). */
 typedef struct {
   whole out, in, tap;
@@ -122,7 +178,7 @@ typedef struct {
 
 /* Number of floats of packed weights: forward, or backward (`turned`, with inputs and outputs exchanged). */
 static whole packed_floats(const Shape *s, int turned) {
-  if (s->narrow) return TAPS * s->group_in * s->row;
+  if (s->narrow) return TAPS * (turned ? s->group_out * s->in_row : s->group_in * s->row);
   const whole rows = TAPS * (turned ? s->group_out : s->group_in), columns = turned ? s->group_in : s->group_out;
   return s->groups * parts(columns, PAIR) * PAIR * rows;
 }
@@ -137,7 +193,9 @@ static void pack_weights(const Shape *s, const float *w, Strides at, int turned,
         for (whole c = 0; c < columns; c++) {
           const whole n = turned ? k : c, i = turned ? c : k;
           const float value = w[(g * s->group_out + n) * at.out + i * at.in + t * at.tap];
-          if (s->narrow) packed[(t * depth + k) * s->row + g * columns + c] = value;
+          if (s->narrow && turned)
+            packed[((k / columns * TAPS + t) * columns + k % columns) * s->in_row + g * columns + c] = value;
+          else if (s->narrow) packed[(t * depth + k) * s->row + g * columns + c] = value;
           else packed[g * size + (c / PAIR * TAPS * depth + t * depth + k) * PAIR + c % PAIR] = value;
         }
 }
@@ -203,7 +261,8 @@ static void convolve(const Convolution *conv, const float *in, float *out) {
   const Shape *s = &conv->shape;
   if (s->narrow) {
     const Window window = {conv->at, conv->rows_at, TAPS, 3};
-    narrow(in, conv->place, window, conv->packed, s->row, s->pixels, out, s->row, s->group_in);
+    if (s->planes == 1) narrow(in, conv->place, window, conv->packed, s->row, s->pixels, out, s->row, s->group_in);
+    else widening(in, conv->place, window, conv->packed, s, out);
     return;
   }
   const whole depth = conv->run * s->group_in, size = packed_floats(s, 0) / s->groups;
