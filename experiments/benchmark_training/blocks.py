@@ -6,9 +6,11 @@ Forward and backward of a batch of 128, the best of some runs; above a ratio of 
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,6 +40,7 @@ SHAPES = (
     (512, 512, 512, 16, 1, 4),
     (512, 512, 512, 512, 1, 4),
 )
+ATTENTIONS: dict[str, dict[str, Any]] = {"none": {}, "SE": {"se_ratio": 0.25}, "radix 2": {"radix": 2}}
 
 
 def milliseconds(block: Block, x: torch.Tensor, repeats: int = 5) -> float:
@@ -55,9 +58,9 @@ def main() -> None:
     """Print one line per shape."""
     torch.set_num_threads(1)
     print_machine()
-    print("in  width inner group stride px | block ms layers ms ratio | chosen")
-    for in_width, width, inner, group, stride, side in SHAPES:
-        network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),))
+    print("attention | in  width inner group stride px | block ms layers ms ratio | chosen")
+    for (name, options), (in_width, width, inner, group, stride, side) in itertools.product(ATTENTIONS.items(), SHAPES):
+        network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),), **options)
         block = Block(network, network.stages[0], in_width, first=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         x = torch.randn(BATCH, in_width, side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
         plan = fuse(block).plan  # type: ignore[attr-defined]
@@ -68,7 +71,7 @@ def main() -> None:
         layers_ms = milliseconds(block, x)
         shape = f"{in_width:3d} {width:4d} {inner:4d} {group:4d} {stride:4d} {side:5d}"
         times = f"{block_ms:7.2f} {layers_ms:7.2f} {layers_ms / block_ms:6.2f}"
-        print(f"{shape} | {times} | {'block' if chosen else 'layers'}", flush=True)
+        print(f"{name:9} | {shape} | {times} | {'block' if chosen else 'layers'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ class Gradient(NamedTuple):
 
 
 def new_map(count: int, width: int, height: int, breadth: int) -> Tensor:
-    """Return an empty map (N, C, H, W), channels last even if sides of 1 make several layouts equivalent."""
-    return torch.empty(count, height, breadth, width, dtype=torch.float32).permute(0, 3, 1, 2)
+    """Return an empty map (N, C, H, W), channels last."""
+    return torch.empty((count, width, height, breadth), dtype=torch.float32, memory_format=torch.channels_last)
 
 
 def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
