@@ -1,10 +1,12 @@
 """Fashion-MNIST (arXiv 1708.07747): 60,000 training and 10,000 test images of clothes, 28x28 pixels, 10 classes.
 
-Its four files are ``<root>/fashion_mnist/*.gz``, in the IDX format in which they are published.
+Its four files are ``<root>/fashion_mnist/*.gz``, in the IDX format in which they are published. The first process that
+reads them writes unpacked copies beside them, which take a fifth of the time to read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import logging
@@ -124,15 +126,23 @@ def _unpacked(packed: bytes, file: _File) -> bytes:
         raise BadContent(f"{file.name}.gz is not a complete gzip file ({error})") from error
     if len(content) != file.size:
         raise BadContent(f"{file.name}.gz has {len(content)} bytes, not {file.size}")
-    if hashlib.sha256(content).hexdigest() != file.sha256:
+    if not _is_published(content, file):
         raise BadContent(f"{file.name}.gz is not the published file: its SHA-256 differs")
     return content
+
+
+def _is_published(content: bytes, file: _File) -> bool:
+    """Return whether a content is that of the published file."""
+    return len(content) == file.size and hashlib.sha256(content).hexdigest() == file.sha256
 
 
 def _read(root: Path, part: str) -> NDArray[np.uint8]:
     """Return the values of a file, without its header."""
     file = FILES[part]
-    path = root / NAME / f"{file.name}.gz"
+    path, copy = root / NAME / f"{file.name}.gz", root / NAME / file.name
+    with contextlib.suppress(OSError):
+        if _is_published(content := copy.read_bytes(), file):
+            return np.frombuffer(content, np.uint8, offset=file.header)
     advice = f"run: python -m designspace.prepare data={NAME}"
     try:
         content = _unpacked(path.read_bytes(), file)
@@ -142,6 +152,8 @@ def _read(root: Path, part: str) -> NDArray[np.uint8]:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     except BadContent as error:
         raise RunError(f"{path} is damaged: {error}; {advice}") from error
+    with contextlib.suppress(RunError):  # such as a full disk, or a folder that only others may write to
+        write_bytes(copy, content)
     return np.frombuffer(content, np.uint8, offset=file.header)
 
 

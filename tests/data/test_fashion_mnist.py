@@ -79,6 +79,26 @@ def test_load_returns_the_published_arrays(published, root):
     assert len(part.test_labels) == 5
 
 
+def test_unpacked_copies_are_used_only_if_they_are_intact(published, root, monkeypatch):
+    expected = load("fashion_mnist", root).train_images
+    copy = root / "fashion_mnist" / "train-images-idx3-ubyte"
+    content = copy.read_bytes()
+    copy.write_bytes(bytes(len(content)))
+    np.testing.assert_array_equal(load("fashion_mnist", root).train_images, expected)
+    assert copy.read_bytes() == content
+    monkeypatch.setattr(fashion_mnist.gzip, "decompress", None)
+    np.testing.assert_array_equal(load("fashion_mnist", root).train_images, expected)
+
+
+def test_files_can_be_read_from_a_folder_that_cannot_be_written_to(published, root, monkeypatch):
+    def fail(path, data):
+        raise RunError(f"cannot write {path}") from OSError("read-only file system")
+
+    monkeypatch.setattr(fashion_mnist, "write_bytes", fail)
+    assert len(load("fashion_mnist", root).train_labels) == 20
+
+
+
 def test_load_names_the_missing_file_and_downloads_nothing(published, tmp_path, monkeypatch):
     put(published[1], tmp_path / "source")
     monkeypatch.setattr(fashion_mnist, "ADDRESSES", ((tmp_path / "source").as_uri() + "/",))
@@ -160,7 +180,7 @@ def test_files_are_taken_from_the_debian_package(published, tmp_path, monkeypatc
     monkeypatch.setenv("PATH", str(programs))
     prepare("fashion_mnist", tmp_path / "root")
     load("fashion_mnist", tmp_path / "root")
-    assert sorted(path.name for path in (tmp_path / "root" / "fashion_mnist").iterdir()) == sorted(published[1])
+    assert sorted(path.name for path in (tmp_path / "root" / "fashion_mnist").glob("*.gz")) == sorted(published[1])
 
 
 def test_the_error_output_of_apt_is_reported(published, tmp_path, monkeypatch):
