@@ -28,7 +28,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from designspace import data
-from designspace.networks.network import Network
+from designspace.networks.blocks.widths import attention_width, se_width
+from designspace.networks.complexity import complexity
+from designspace.networks.network import Network, Stage
 from designspace.trials.folder import RunFolder
 from designspace.trials.recipe import Recipe
 
@@ -42,16 +44,55 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 
     return [layer, nn.BatchNorm2d(outputs)]
 
 
-class XBlock(nn.Module):
-    """The X block: 1x1, grouped 3x3 and 1x1 convolutions, and a shortcut."""
+class SqueezeExcitation(nn.Module):
+    """Channels scaled by factors that depend on the whole map."""
 
-    def __init__(self, inputs: int, outputs: int, inner: int, stride: int, groups: int) -> None:
+    def __init__(self, width: int, squeezed: int) -> None:
         super().__init__()
+        layers = nn.Conv2d(width, squeezed, 1), nn.ReLU(inplace=True), nn.Conv2d(squeezed, width, 1), nn.Sigmoid()
+        self.factors = nn.Sequential(nn.AdaptiveAvgPool2d(1), *layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, width, H, W) to the same shape."""
+        return x * self.factors(x)
+
+
+class SplitAttention(nn.Module):
+    """A grouped 3x3 convolution into splits, and their sum weighted by attention, as in ResNeSt's code."""
+
+    def __init__(self, width: int, stride: int, groups: int, radix: int) -> None:
+        super().__init__()
+        self.groups, self.radix = groups, radix
+        hidden = int(attention_width(width, radix, groups))
+        self.splits = nn.Sequential(*conv(width, width * radix, 3, stride, groups * radix), nn.ReLU(inplace=True))
+        squeeze, attend = nn.Conv2d(width, hidden, 1, groups=groups), nn.Conv2d(hidden, width * radix, 1, groups=groups)
+        self.attention = nn.Sequential(squeeze, nn.BatchNorm2d(hidden), nn.ReLU(inplace=True), attend)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, width, H, W) to (N, width, H', W')."""
+        splits = self.splits(x).chunk(self.radix, dim=1)
+        logits = self.attention(functional.adaptive_avg_pool2d(sum(splits), 1))
+        logits = logits.view(len(x), self.groups, self.radix, -1).transpose(1, 2)
+        weights = functional.softmax(logits, dim=1) if self.radix > 1 else logits.sigmoid()
+        factors = weights.reshape(len(x), -1, 1, 1).chunk(self.radix, dim=1)
+        return sum(factor * split for factor, split in zip(factors, splits, strict=True))
+
+
+class Block(nn.Module):
+    """1x1, grouped 3x3 or split attention, squeeze-and-excitation, 1x1, and a shortcut."""
+
+    def __init__(self, network: Network, stage: Stage, inputs: int, stride: int) -> None:
+        super().__init__()
+        inner, groups, outputs = stage.inner_width, stage.cardinality, stage.width
+        squeezed = int(se_width(inputs, network.se_ratio))
+        spatial = [*conv(inner, inner, 3, stride, groups), nn.ReLU(inplace=True)]
+        if network.radix:
+            spatial = [SplitAttention(inner, stride, groups, network.radix)]
         self.transform = nn.Sequential(
             *conv(inputs, inner, 1),
             nn.ReLU(inplace=True),
-            *conv(inner, inner, 3, stride, groups),
-            nn.ReLU(inplace=True),
+            *spatial,
+            *([SqueezeExcitation(inner, squeezed)] if squeezed else []),
             *conv(inner, outputs, 1),
         )
         same = inputs == outputs and stride == 1
@@ -63,19 +104,28 @@ class XBlock(nn.Module):
 
 
 def build(network: Network) -> nn.Module:
-    """Return an AnyNetX built from PyTorch's layers, initialised as in the paper's code."""
+    """Return an AnyNet built from PyTorch's layers, initialised as in the paper's code.
+
+    Raises:
+        ValueError: this file lacks a part of the network.
+    """
     width = network.stem.width
     layers: list[nn.Module] = [*conv(network.in_channels, width, 3), nn.ReLU(inplace=True)]
     for stage in network.stages:
         for number in range(stage.depth):
             stride = stage.stride if number == 0 else 1
-            layers.append(XBlock(width, stage.width, stage.inner_width, stride, stage.cardinality))
+            layers.append(Block(network, stage, width, stride))
             width = stage.width
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, network.num_classes)]
     model = nn.Sequential(*layers)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    if params != complexity(network).params:
+        raise ValueError(f"the plain model of {network} has {params} parameters, not {complexity(network).params}")
     return model
 
 

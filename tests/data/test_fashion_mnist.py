@@ -98,7 +98,6 @@ def test_files_can_be_read_from_a_folder_that_cannot_be_written_to(published, ro
     assert len(load("fashion_mnist", root).train_labels) == 20
 
 
-
 def test_load_names_the_missing_file_and_downloads_nothing(published, tmp_path, monkeypatch):
     put(published[1], tmp_path / "source")
     monkeypatch.setattr(fashion_mnist, "ADDRESSES", ((tmp_path / "source").as_uri() + "/",))
