@@ -41,6 +41,7 @@ def block(in_width, inner, width, group, stride, **options):
 def test_a_block_equals_torch(count, in_width, group, groups, width, stride, height, breadth):
     if count * height * breadth < 20:  # batch statistics of a few numbers are mostly rounding
         count = 20
+    groups = groups if group > 1 else max(groups, 2)  # gradients of a single channel are mostly rounding
     assert_same(block(in_width, group * groups, width, group, stride), [images(0, count, in_width, height, breadth)])
 
 
@@ -88,7 +89,7 @@ def test_a_block_with_attention_equals_torch(
     count, in_width, part, groups, width, stride, radix, se_ratio, height, breadth
 ):
     group = part * max(1, radix)
-    groups = groups if group > 1 else 2  # gradients of a single channel are mostly rounding
+    groups = groups if group > 1 else max(groups, 2)  # as above
     module = block(in_width, group * groups, width, group, stride, radix=radix, se_ratio=se_ratio)
     if radix:
         module.transform.conv2.norm.eps = 1.0  # the variance of a few means may be mostly rounding
@@ -163,6 +164,29 @@ def test_a_layer_with_a_hook_runs_on_its_own(hooked, monkeypatch):
     module.get_submodule(hooked).register_forward_hook(lambda *_: seen.append(1))
     module["block"](images(0, 3, 8, 6, 6))
     assert seen == [1]
+
+
+@pytest.mark.parametrize("hooked", ["conv2", "conv2.attend", "se", "se.excite"])
+def test_attention_with_a_hook_runs_on_its_own(hooked):
+    module = block(8, 8, 16, 4, 2, radix=2, se_ratio=0.25)
+    seen = []
+    module.transform.get_submodule(hooked).register_forward_hook(lambda *_: seen.append(1))
+    module(images(0, 3, 8, 6, 6))
+    assert seen == [1]
+
+
+def test_other_attention_weights_are_used():
+    module, x = block(8, 8, 16, 4, 2, radix=2), images(0, 3, 8, 6, 6)
+    module(x)
+    module.transform.conv2.attention_weights = lambda pooled: torch.zeros(3, 16, 1, 1)
+    expected = unfuse(copy.deepcopy(module))(x)
+    torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_single_image_has_no_variance_for_split_attention():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        block(8, 8, 16, 4, 1, radix=2)(images(0, 1, 8, 6, 6))
+    assert block(8, 8, 16, 4, 1, se_ratio=0.25)(images(0, 1, 8, 6, 6)).isfinite().all()
 
 
 def test_torch_runs_a_block_in_evaluation_with_gradients_or_under_autocast(monkeypatch):

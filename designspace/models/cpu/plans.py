@@ -92,12 +92,18 @@ class AttentionStep(NamedTuple):
 
     attention: Attention
     layers: AttentionLayers
+    state: dict[str, Any]
+    """The module's attributes."""
+
+    def is_ready(self, *, count: int) -> bool:
+        """Return whether kernels can run the module for ``count`` images."""
+        return "attention_weights" not in self.state and self.layers.is_ready(count=count)
 
     @staticmethod
     def of(module: nn.Module) -> AttentionStep | None:
         """Return the step of a module; None if kernels cannot run it."""
         parts = [plain_class(part) for part in module.children()]
-        if plain_class(module) is SplitAttention and "attention_weights" not in module.__dict__:
+        if plain_class(module) is SplitAttention:
             split_attention = cast(SplitAttention, module)
             gate = nn.Softmax if split_attention.radix > 1 else nn.Sigmoid
             expected = [ConvNorm, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, gate]
@@ -112,7 +118,7 @@ class AttentionStep(NamedTuple):
         layers = AttentionLayers.of(squeeze, norm, attend) if parts == expected else None
         if layers is None or attend.out_channels != splits * squeeze.in_channels:
             return None
-        return AttentionStep(Attention(squeeze, norm, attend, splits), layers)
+        return AttentionStep(Attention(squeeze, norm, attend, splits), layers, module.__dict__)
 
 
 class AttentionPlan:
@@ -137,7 +143,7 @@ class AttentionPlan:
             allows_kernels(x)
             and self._snapshot.is_unchanged()
             and self._layer.is_ready(gradients=torch.is_grad_enabled())
-            and self._step.layers.is_ready(count=len(x))
+            and self._step.is_ready(count=len(x))
             and self._layer.output_shape(x) is not None
         )
 
@@ -151,7 +157,7 @@ class ChainPlan:
 
     def __init__(self, block: Block, layers: Sequence[Layer], steps: Sequence[AttentionStep]) -> None:
         self._layers = tuple(layers)
-        self._attention_layers = tuple(step.layers for step in steps)
+        self._steps = tuple(steps)
         units = tuple(Unit(layer.conv, layer.norm) for layer in layers)
         self._parts = Parts(units, tuple(step.attention for step in steps))
         self._stride = max(unit.stride for unit in units)
@@ -179,7 +185,7 @@ class ChainPlan:
             and count * -(-height // self._stride) * -(-breadth // self._stride) > 1  # a single value has no variance
             and self._snapshot.is_unchanged()
             and all(layer.is_ready(gradients=gradients) for layer in self._layers)
-            and all(layers.is_ready(count=count) for layers in self._attention_layers)
+            and all(step.is_ready(count=count) for step in self._steps)
         )
 
     def run(self, x: Tensor) -> Tensor:

@@ -10,8 +10,8 @@
 
 /* Channels of `groups`: `width` of the maps, `hidden`, and `splits * width` weights, those of a group contiguous before
  * the gate. The weights of both products are (outputs, inputs of a group). `norm` has no weight in squeeze-and-excitation.
- * The last four are memory for what the network computes: the means (images, width), the hidden layer before its
- * batch-norm (images, hidden), the batch-norm's rows, and the weights of splits (images, splits * width). */
+ * The last three, and the batch-norm's rows, are memory for what the network computes: the means (images, width), the
+ * hidden layer before its batch-norm (images, hidden), and the weights of splits (images, splits * width). */
 typedef struct {
   whole width, hidden, splits, groups;
   const float *squeeze, *squeeze_bias, *attend, *attend_bias;
