@@ -23,6 +23,7 @@ WIDTHS = (1, 2, 3, 4, 5, 8, 12, 16, 24, 32, 33)
 
 
 def block(in_width, inner, width, group, stride, **options):
+    torch.manual_seed(0)
     network = Network(Stem("cifar", in_width), (Stage(1, width, stride, width / inner, group),), **options)
     return fuse(randomise_norms(Block(network, network.stages[0], in_width, first=True)))
 
@@ -74,7 +75,7 @@ def assert_inference_gives_the_bits_of_single_kernels(module, x):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(10, 20),
+    st.integers(20, 30),  # batch statistics of a few numbers are mostly rounding
     st.sampled_from((8, 20)),
     st.sampled_from((1, 2, 3, 4, 5, 8)),
     st.integers(1, 3),
@@ -91,8 +92,9 @@ def test_a_block_with_attention_equals_torch(
     group = part * max(1, radix)
     groups = groups if group > 1 else max(groups, 2)  # as above
     module = block(in_width, group * groups, width, group, stride, radix=radix, se_ratio=se_ratio)
-    if radix:
-        module.transform.conv2.norm.eps = 1.0  # the variance of a few means may be mostly rounding
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps = 1.0  # division by a small variance would amplify rounding
     assert_same(module, [images(0, count, in_width, height, breadth)])
 
 
