@@ -13,11 +13,11 @@ def test_a_run_is_measured_on_a_node(cluster, tmp_path):
     on_slurm = ("launcher=slurm", "launcher.cpus_per_task=1", "rounds=5")
     assert "2 networks would be measured as a job on SLURM" in command("measure", run, *on_slurm, "dry_run=true")
     assert not run.launches()
-    submitted = command("measure", run, *on_slurm)
+    submitted = command("measure", run, *on_slurm, "launcher.sbatch=[hold]")
     job = run.launches()[0].about()["arrays"][0]["job_id"]
     assert f"submitted as job {job}" in submitted
-    if cluster.queue():
-        assert "SLURM has a task that measures the networks" in command("status", run)
+    assert "SLURM has a task that measures the networks" in command("status", run)
+    cluster.run("scontrol", "release", job)
     cluster.wait_until(lambda: not cluster.queue(), LONG_S, "the end of the measurement")
     logs = "\n".join(path.read_text() for path in run.path.glob("launches/*/jobs/*.out"))
     costs = read_costs(run.path)

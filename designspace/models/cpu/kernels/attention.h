@@ -9,9 +9,10 @@
 #define MOST_ATTENTIONS 2
 
 /* Channels of `groups`: `width` of the maps, `hidden`, and `splits * width` weights, those of a group contiguous before
- * the gate. The weights of both products are (outputs, inputs of a group). `norm` has no weight in squeeze-and-excitation.
- * The last three, and the batch-norm's rows, are memory for what the network computes: the means (images, width), the
- * hidden layer before its batch-norm (images, hidden), and the weights of splits (images, splits * width). */
+ * the gate. The weights of both products are (outputs, inputs of a group). `norm` has no weight in
+ * squeeze-and-excitation. The last three, and the batch-norm's rows, are memory for what the network computes: the
+ * means (images, width), the hidden layer before its batch-norm (images, hidden), and the weights of splits (images,
+ * splits * width). */
 typedef struct {
   whole width, hidden, splits, groups;
   const float *squeeze, *squeeze_bias, *attend, *attend_bias;
@@ -172,8 +173,9 @@ static int attend(const Packed *packed, whole images) {
   return failed;
 }
 
-/* Compute the weights of splits (images, splits * width) from their means. The first attention has a gate for each split;
- * later ones (squeeze-and-excitation) see the means of the weighted sum, and multiply the weights of all splits. */
+/* Compute the weights of splits (images, splits * width) from their means. The first attention has a gate for each
+ * split; later ones (squeeze-and-excitation) see the means of the weighted sum, and multiply the weights of all
+ * splits. */
 static int weigh(const Packed *attentions, whole count, const float *means, whole images, whole splits, float *weights) {
   int failed = 0;
   for (whole k = 0; k < count; k++) {

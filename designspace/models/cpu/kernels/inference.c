@@ -183,7 +183,8 @@ static void run_reduce(const Chain *chain, const float *x, whole images, Memory 
   }
 }
 
-/* Run the 3x3 convolution. If there is attention, its output is kept before batch-norm, and the weights are computed. */
+/* Run the 3x3 convolution. If there is attention, its output is kept before batch-norm, and the weights are
+ * computed. */
 static int run_spatial(const Chain *chain, whole images, Memory *m) {
   const Shape *s = &chain->spatial.shape;
   whole target[TILE];

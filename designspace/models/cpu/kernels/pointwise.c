@@ -108,9 +108,9 @@ static void pass_to_splits(const float *tile, whole tile_row, whole row, whole c
 /* Compute the gradients of x, of the convolution's weights and of the batch-norm's from dz, that of its output.
  *
  * `sums` are those of dz and of dz * (y - mean). If x has its own batch-norm, dx is the gradient of that one's output,
- * and `x_sums` are its sums; otherwise dx is the gradient of x, plus `added`, or plus its old value if `keeps`. If x has
- * splits, dx is the gradient of their weighted sum, and `mask_sums` (images, 2, channels of x) are its sums with each
- * split's mask (see `masked_sums`); the stride is 1. */
+ * and `x_sums` are its sums; otherwise dx is the gradient of x, plus `added`, or plus its old value if `keeps`. If x
+ * has splits, dx is the gradient of their weighted sum, and `mask_sums` (images, 2, channels of x) are its sums with
+ * each split's mask (see `masked_sums`); the stride is 1. */
 int pointwise_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
                        float *bias_gradient, const float *x, const float *x_norm, const float *split_weights,
                        whole split_count, const float *w, whole w_out, whole w_in, float *dw, float *dx,

@@ -78,7 +78,7 @@ int spatial_forward(const float *x, const float *x_norm, const float *w, whole w
  * 1, and four for 2 (even and odd rows and columns). */
 typedef struct {
   whole count, taps, columns;
-  whole *pixel, *place;       /* of the input; in the output's gradient with border */
+  whole *pixel, *place;              /* of the input; in the output's gradient with border */
   whole at[TAPS * 8], tap[TAPS * 8]; /* offset of a tap's gradient from the place; index of the tap; for each plane */
 } Class;
 
@@ -160,9 +160,10 @@ INLINE void read_gradients(Outputs from, Gradient of, const Split *split, whole 
  * pointwise_backward. dx may be NULL. If the output has splits, dz is the gradient of their weighted sum, and `even`
  * (images, channels) what each pixel gets from the gradient of the splits' means. */
 int spatial_backward(const float *dz, const float *y, const float *y_norm, const double *sums, const float *split_weights,
-                     const float *even, whole split_count, float *weight_gradient, float *bias_gradient, const float *x, const float *x_norm, const float *w, whole w_out, whole w_in,
-                     whole w_tap, float *dw, float *dx, double *x_sums, whole images, whole in_height, whole in_width,
-                     whole in_channels, whole channels, whole groups, whole stride, whole threads) {
+                     const float *even, whole split_count, float *weight_gradient, float *bias_gradient, const float *x,
+                     const float *x_norm, const float *w, whole w_out, whole w_in, whole w_tap, float *dw, float *dx,
+                     double *x_sums, whole images, whole in_height, whole in_width, whole in_channels, whole channels,
+                     whole groups, whole stride, whole threads) {
   const Shape s = shape_of(1, images, in_height, in_width, in_channels, channels, groups, stride);
   const Norm norm = norm_of(x_norm, in_channels), own = norm_of(y_norm, channels);
   const whole dy_bordered = (s.height + 2) * (s.width + 2) * s.out_pitch;

@@ -61,8 +61,8 @@ typedef struct {
   float *squeeze, *squeeze_bias, *attend, *attend_bias, *weight, *bias;
 } AttentionGradients;
 
-/* The backward pass of `attend`: the gradients of the parameters and of the means from that of the gate. Returns 0, or 1
- * without memory. */
+/* The backward pass of `attend`: the gradients of the parameters and of the means from that of the gate. Returns 0, or
+ * 1 without memory. */
 static int attend_backward(const Attention *a, const float *gate_gradient, AttentionGradients to, float *means_gradient,
                            whole images) {
   const whole row = a->splits * a->width, hidden = a->hidden;
@@ -112,9 +112,9 @@ static void sum_gradients(const float *sums, const float *mask_sums, const float
     }
 }
 
-/* The backward pass of `splits_weigh` from the sums of masks times the output's gradient: the parameters' gradients, the
- * gradient `even` (images, channels) that each pixel of a split gets from its mean, and the sums that the map's batch-norm
- * needs (2, channels). Returns 0, or 1 without memory. */
+/* The backward pass of `splits_weigh` from the sums of masks times the output's gradient: the parameters' gradients,
+ * the gradient `even` (images, channels) that each pixel of a split gets from its mean, and the sums that the map's
+ * batch-norm needs (2, channels). Returns 0, or 1 without memory. */
 int splits_weigh_backward(const float *sums, const float *mask_sums, const float *norm_rows, const Attention *attentions,
                           const AttentionGradients *gradients, whole count, const float *means, const float *weights,
                           float *even, double *norm_sums, whole images, whole pixels, whole splits, whole width,

@@ -1,9 +1,9 @@
-/* A map whose channels are splits: the next convolution reads their sum, each after batch-norm and ReLU, and weighted by
- * image and channel. This is split attention; with one split it is squeeze-and-excitation.
+/* A map whose channels are splits: the next convolution reads their sum, each after batch-norm and ReLU, and weighted
+ * by image and channel. This is split attention; with one split it is squeeze-and-excitation.
  *
- * Backward, all sums over pixels are linear in four numbers per image and channel: the sums of mask and of
- * mask * (x - mean), where the mask is 1 for positive splits, and the same with the output's gradient as a factor. So the
- * gradients of the weights and of the batch-norm need no further pass over the map. */
+ * Backward, all sums over pixels are linear in four numbers per image and channel: the sums of mask and of mask * (x -
+ * mean), where the mask is 1 for positive splits, and the same with the output's gradient as a factor. So the gradients
+ * of the weights and of the batch-norm need no further pass over the map. */
 #ifndef DESIGNSPACE_SPLITS_H
 #define DESIGNSPACE_SPLITS_H
 

@@ -1,9 +1,9 @@
 /* Parts of 3x3 convolutions: shapes, packed weights, images with a border, and convolutions of narrow groups.
  *
  * Groups of 1, 2, 4 or 8 outputs that fit evenly into a vector are "narrow": a vector of outputs is computed from a
- * vector of inputs whose channels are spread over their groups' lanes. All others use matrix products, per group. In split
- * attention a group has fewer inputs than outputs. Then a backward pass keeps the outputs in planes of as many channels
- * as there are inputs: plane u has outputs u * inputs to (u + 1) * inputs - 1 of each group. */
+ * vector of inputs whose channels are spread over their groups' lanes. All others use matrix products, per group. In
+ * split attention a group has fewer inputs than outputs. Then a backward pass keeps the outputs in planes of as many
+ * channels as there are inputs: plane u has outputs u * inputs to (u + 1) * inputs - 1 of each group. */
 #ifndef DESIGNSPACE_WINDOWS_H
 #define DESIGNSPACE_WINDOWS_H
 
