@@ -1,17 +1,19 @@
 """Compare the errors of one network trained with ten seeds by this package and by plain PyTorch.
 
 The plain loop of plain.py uses other code and other random numbers, but the same recipe, so the two agree if their
-mean errors do within the noise between seeds. Run with ``python accuracy.py [recipe.epochs=10 ...]``; README.md has
-the latest results.
+mean errors do within the noise between seeds. Run with ``python accuracy.py [--space RegNetY] [recipe.epochs=10 ...]``;
+README.md has the latest results.
 """
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import statistics
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import plain
 import torch
@@ -35,16 +37,26 @@ PLAN = [
 ]
 
 
-def error(task: tuple[str, int, tuple[str, ...]]) -> float:
+class Task(NamedTuple):
+    """A training."""
+
+    program: str
+    seed: int
+    space: str
+    radix: int
+    overrides: tuple[str, ...]
+
+
+def error(task: Task) -> float:
     """Return the final error of one training in percent."""
-    program, seed, overrides = task
+    program, seed, overrides = task.program, task.seed, task.overrides
     torch.set_num_threads(1)
     config = compose("launch", ["run=-", *PLAN, *overrides])
     recipe = ds.Recipe.from_dict({**config["recipe"], "data": config["data"]["name"]})
     images = data.load(recipe.data, None, recipe.train_images, recipe.test_images)
     channels, size, classes = data.shape(recipe.data).fitting
-    settings = {"stem": "cifar", "stem_width": 16, "flops": (2e6, 3.5e6)}
-    space = ds.space("RegNetX", resolution=size, in_channels=channels, num_classes=classes, **settings)
+    settings = {"stem": "cifar", "stem_width": 16, "flops": (2e6, 3.5e6), "radix": task.radix}
+    space = ds.space(task.space, resolution=size, in_channels=channels, num_classes=classes, **settings)
     network = space.sample(1)[0]
     if program == "plain":
         return float(plain.train(network, recipe, images, seed, tricks=False)["error"])
@@ -53,15 +65,19 @@ def error(task: tuple[str, int, tuple[str, ...]]) -> float:
 
 def main() -> None:
     """Train with both programs, and print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--space", default="RegNetX", help="space of the network")
+    parser.add_argument("--radix", type=int, default=0, help="its splits; 0 for none")
+    parser.add_argument("overrides", nargs="*", help="arguments of designspace.launch for the recipe")
+    arguments = parser.parse_args()
     print_machine()
     os.environ["OMP_NUM_THREADS"] = "1"
     workers = plain.CORES if plain.DEVICE.type == "cpu" else 1
     errors = {}
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for program in ("plain", "designspace"):
-            errors[program] = pool.map(
-                error, [(program, seed, tuple(sys.argv[1:])) for seed in range(SEEDS)], chunksize=1
-            )
+            settings = (arguments.space, arguments.radix, tuple(arguments.overrides))
+            errors[program] = pool.map(error, [Task(program, seed, *settings) for seed in range(SEEDS)], chunksize=1)
             mean, deviation = statistics.mean(errors[program]), statistics.stdev(errors[program])
             print(f"{program}: {mean:.2f} +- {deviation:.2f} %, {SEEDS} seeds: {errors[program]}", flush=True)
     test = stats.ttest_ind(*errors.values(), equal_var=False)
