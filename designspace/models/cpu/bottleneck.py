@@ -22,7 +22,7 @@ from designspace.models.cpu.convolutions import (
     run_backward,
     strides,
 )
-from designspace.models.cpu.splits import Attention, Structure, Weighted, weigh, weigh_backward
+from designspace.models.cpu.splits import Attention, AttentionStructure, Weighted, weigh, weigh_backward
 
 
 class Parts(NamedTuple):
@@ -88,7 +88,7 @@ def _infer(x: Tensor, parts: Parts) -> Tensor:
     out = new_map(count, units[2].width, (height - 1) // spatial.stride + 1, (breadth - 1) // spatial.stride + 1)
     layers = (_Layer * len(units))(*map(_Layer.of, units))
     sizes = (count, height, breadth, in_width, spatial.stride, spatial.groups)
-    attentions = (Structure * len(parts.attentions))(*map(Attention.structure, parts.attentions))
+    attentions = (AttentionStructure * len(parts.attentions))(*map(Attention.structure, parts.attentions))
     call("chain_inference", x, *sizes, layers, len(units), attentions, len(attentions), out)
     return out
 

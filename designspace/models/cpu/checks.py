@@ -170,7 +170,7 @@ class Layer:
     def is_ready(self, *, gradients: bool) -> bool:
         """Return whether kernels can run the layer in its current mode and with its current tensors.
 
-        In evaluation mode there is no kernel for gradients.
+        Kernels do not compute gradients in evaluation mode.
         """
         return (
             (not gradients or self._norm["training"])

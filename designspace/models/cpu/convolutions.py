@@ -163,7 +163,7 @@ def run_backward(
         x_gradient = over
     else:
         x_gradient = new_map(count, unit.in_width, height, breadth) if into is None else into
-    x_sums = None if x.norm is None else torch.empty(2, channels, dtype=torch.float64)
+    x_sums = None if x.norm is None or x.weights is not None else torch.empty(2, channels, dtype=torch.float64)
     mask_sums = None if x.weights is None else torch.empty(count, 2, channels, dtype=torch.float32)
     own: tuple[Any, ...] = ()
     of_input: tuple[Any, ...] = ()

@@ -28,7 +28,7 @@ class _Norm(ctypes.Structure):
     )
 
 
-class Structure(ctypes.Structure):
+class AttentionStructure(ctypes.Structure):
     """`Attention` of `kernels/attention.h`."""
 
     _fields_ = (
@@ -88,7 +88,7 @@ class Attention:
         width, hidden, splits, _ = self._sizes
         return _Activity(_empty(count, width), _empty(count, hidden), _empty(4, hidden), _empty(count, splits * width))
 
-    def structure(self, activity: _Activity | None = None) -> Structure:
+    def structure(self, activity: _Activity | None = None) -> AttentionStructure:
         """Return the network with its current tensors, which must outlive the result."""
         convs, norm_parameters = self.parameters[:4], self.parameters[4:]
         norm = _Norm()
@@ -97,7 +97,7 @@ class Attention:
             statistics = [buffers[name] for name in ("running_mean", "running_var", "num_batches_tracked")]
             pointers = (tensor.data_ptr() for tensor in (*norm_parameters, *statistics))  # type: ignore[union-attr]
             norm = _Norm(*pointers, self.norm.eps, self.norm.momentum, int(self.norm.training))
-        structure = Structure(*self._sizes, *(tensor.data_ptr() for tensor in convs), norm)
+        structure = AttentionStructure(*self._sizes, *(tensor.data_ptr() for tensor in convs), norm)
         if activity is not None:
             structure.means, structure.raw = activity.means.data_ptr(), activity.hidden.data_ptr()
             structure.norm.rows, structure.gate = activity.hidden_norm.data_ptr(), activity.gate.data_ptr()
@@ -176,10 +176,10 @@ def sizes(raw: Tensor, width: int) -> tuple[int, int, int, int]:
     return count, height * breadth, channels // width, width
 
 
-def _structures(attentions: Sequence[Attention], activities: Sequence[_Activity]) -> ctypes.Array[Structure]:
+def _structures(attentions: Sequence[Attention], activities: Sequence[_Activity]) -> ctypes.Array[AttentionStructure]:
     """Return an array of the attentions."""
     structures = map(Attention.structure, attentions, activities)
-    return (Structure * len(attentions))(*structures)
+    return (AttentionStructure * len(attentions))(*structures)
 
 
 def _empty(*shape: int) -> Tensor:
