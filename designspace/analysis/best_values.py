@@ -174,7 +174,7 @@ def scatter(
         else None
     )
     failed = (table["status"] == "failed").to_numpy(bool)
-    trials = tuple(table["trial"])
+    trials = tuple(table["trial"].tolist())
     columns = quantity_values[is_known], errors[is_known]
     return Scatter(results.name, quantity(name, results), *columns, failed, trials, best, results.metric)
 

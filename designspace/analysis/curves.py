@@ -147,7 +147,7 @@ def _with_epochs(results: Results) -> dict[str, tuple[float, tuple[EpochRecord, 
     """Return the final error and epochs of each done trial whose epochs are known, the best first."""
     best = results.best(len(results.table))
     known: Mapping[str, tuple[EpochRecord, ...]] = results.histories
-    pairs = zip(best["trial"], best["final_error"].tolist(), strict=True)
+    pairs = zip(best["trial"].tolist(), best["final_error"].tolist(), strict=True)
     ranked = {trial: (error, known[trial]) for trial, error in pairs if known.get(trial)}
     if not ranked:
         raise InputError(f"{results.name}: no done trial has known epochs ({results.counts.sentence()})")

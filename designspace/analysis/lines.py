@@ -186,7 +186,7 @@ def fit_population(results: Results, limit: int | None = None) -> PopulationFits
     fits = tuple(fit_line(*stages_of_row(results, row)) for row in rows.tolist())
     table = results.table.iloc[rows]
     failed = (table["status"] == "failed").to_numpy(bool)
-    return PopulationFits(results.name, tuple(table["trial"]), errors, failed, fits, results.metric)
+    return PopulationFits(results.name, tuple(table["trial"].tolist()), errors, failed, fits, results.metric)
 
 
 def mean_line(results: Results, count: int = 20) -> MeanLine:
@@ -213,7 +213,7 @@ def mean_line(results: Results, count: int = 20) -> MeanLine:
         results.name,
         slope,
         deviation,
-        tuple(best["trial"]),
+        tuple(best["trial"].tolist()),
         tuple(best["final_error"].tolist()),
         tuple(depths for depths, _ in stages),
         tuple(widths for _, widths in stages),

@@ -70,6 +70,6 @@ def plane(results: Results, x: str | Quantity, y: str | Quantity) -> Plane:
         errors[is_known],
         ranks.astype(np.float64),
         (table["status"] == "failed").to_numpy(bool),
-        tuple(table["trial"]),
+        tuple(table["trial"].tolist()),
         results.metric,
     )

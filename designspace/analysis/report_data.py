@@ -105,7 +105,7 @@ def trial_data(results: Sequence[Results]) -> dict[str, Any]:
         ],
         "columns": columns,
         "stages": list(range(1, max(run.num_stages for run in results) + 1)),
-        "histories": [_history(run, trial) for run in results for trial in run.table["trial"]],
+        "histories": [_history(run, trial) for run in results for trial in run.table["trial"].tolist()],
         "metric": {
             "key": "error" if metric.is_default else "score",
             "name": metric.name,
@@ -214,7 +214,9 @@ def _values(table: pd.DataFrame, column: Column) -> list[Any]:
     """Return the values of one column as JSON values: numbers, texts, or None if there is none."""
     if column.name not in table.columns:
         return [None] * len(table)
-    values = table[column.name].tolist()
+    values: list[Any] = table[column.name].tolist()
+    if pd.api.types.is_integer_dtype(table[column.name]) and column.format in ("whole", "quantity", "seconds", "real"):
+        return values
     if column.format == "text":
         return ["" if value is None or value != value else _cut(str(value)) for value in values]
     if column.format == "error":

@@ -129,7 +129,7 @@ def pareto(results: Results, name: str | Quantity = "flops") -> Pareto:
     chosen = quantity(name, results)
     costs = -column[is_done] if chosen.direction == "higher" else column[is_done]
     front = pareto_front(costs, errors)
-    trials = tuple(table["trial"])
+    trials = tuple(table["trial"].tolist())
     failed = results.counts.failed
     return Pareto(results.name, chosen, column[is_done], errors, front, trials, failed, results.metric)
 
@@ -267,7 +267,9 @@ class _Points:
             np.concatenate([np.empty(0), *(values(run, axis)[rows] for run, rows in zip(runs, chosen, strict=True))])
             for axis in (x_quantity, y_quantity)
         )
-        trials = np.array([trial for run, rows in zip(runs, chosen, strict=True) for trial in run.table["trial"][rows]])
+        trials = np.array(
+            [trial for run, rows in zip(runs, chosen, strict=True) for trial in run.table["trial"][rows].tolist()]
+        )
         is_known = np.isfinite(x) & np.isfinite(y)
         return _Points(x[is_known], y[is_known], tuple(trials[is_known]))
 

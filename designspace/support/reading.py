@@ -34,7 +34,7 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     return read_with_time(path, most)[0]
 
 
-def read_with_time(path: Path, most: int | None = None) -> tuple[bytes, int]:
+def read_with_time(path: Path | str, most: int | None = None) -> tuple[bytes, int]:
     """Read a regular file like `read_bytes`; also return its modification time in nanoseconds since 1970."""
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
@@ -117,7 +117,7 @@ def parse_json(content: bytes | str, *, file_names: bool = False) -> Any:
     """
     try:
         text = content if isinstance(content, str) else content.decode()
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
+        value = _DECODER.decode(text)
         if "\\u" in text:
             # An unpaired surrogate is not valid text and cannot be written.
             json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape" if file_names else "strict")
@@ -174,3 +174,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _reject_constant(name: str) -> NoReturn:
     """Raise an error for NaN and infinity, which Python's parser accepts although they are not JSON."""
     raise ValueError(f"it contains {name}, which is not a number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
+"""Made once, since `json.loads` would make one per text, which takes as long as decoding a small one."""

@@ -30,7 +30,7 @@ from designspace.support.text import command
 from designspace.support.yaml_text import read_yaml
 from designspace.trials.fidelity import STANDING_COLUMNS, read_standings
 from designspace.trials.folded import FoldedTrials
-from designspace.trials.gathered import Gathered
+from designspace.trials.gathered import RESULT_COLUMNS, Gathered, outcome
 from designspace.trials.history import csv_text, histories_csv, read_histories
 from designspace.trials.metric import DEFAULT_METRIC, Metric, top1_error
 from designspace.trials.plan import NO_REPEATS, Plan, Repeats, id_of, is_key
@@ -43,19 +43,6 @@ from designspace.trials.trial import EpochRecord, Trial
 from designspace.trials.trial_folder import TrialFolder
 
 REPEAT_COLUMNS = ("trial", "fresh")
-RESULT_COLUMNS = (
-    "seed",
-    "status",
-    "final_error",
-    "best_error",
-    "heldout_error",
-    "epochs",
-    "train_s",
-    "device",
-    "memory_bytes",
-    "reason",
-    "detail",
-)
 
 _RECIPE = "recipe.yaml"
 _PROVENANCE = "provenance.json"
@@ -297,9 +284,9 @@ class RunFolder(Run):
         if not ID.fullmatch(id_):
             raise RunError(f"{self.path / POPULATION_FILE}: {id_[:40]!r} is not an id, which has 12 hex digits")
 
-    def states(self, keys: Sequence[str]) -> list[TrialState]:
+    def states(self, keys: Sequence[str], folders: Mapping[str, TrialFolder] | None = None) -> list[TrialState]:
         """Return the states of some trials, some of which may be stopped early; see `Run.states`."""
-        states, standings = super().states(keys), read_standings(self.path)
+        states, standings = super().states(keys, folders), read_standings(self.path)
         return states if standings is None else list(map(standings.applied_to, states))
 
     def started_keys(self) -> set[str]:
@@ -343,34 +330,38 @@ class RunFolder(Run):
         networks = dict(zip(population.ids, zip(*columns, strict=True), strict=True))
         drawn, standings = tuple(plan.axes.by_field) if plan else (), read_standings(self.path)
         has_repeats, fresh = bool(plan and plan.repeats), plan.fresh_keys() if plan else frozenset()
+        keys = plan.keys(population.ids) if plan else population.ids
+        folders = self.started(keys)
         rows: list[tuple[Any, ...]] = []
-        for state in self.states(plan.keys(population.ids) if plan else population.ids):
-            fields = {name: getattr(state.result or state.failure, name, None) for name in RESULT_COLUMNS}
-            fields |= {"seed": plan.seed_of(state.key) if plan else None, "status": state.status}
-            fields["detail"] = " ".join(str(fields["detail"] or "").split()) or None
+        for state in self.states(keys, folders):
+            values = (plan.seed_of(state.key) if plan else None, state.status, *outcome(state))
             more = [state.key, "yes" if state.key in fresh else "no"] if has_repeats else []
             recipe = plan.recipe_of(state.key) if plan and drawn else None
             settings = [typed(value) if isinstance(value := getattr(recipe, name), bool) else value for name in drawn]
             standing = standings.columns(state.key) if standings else ()
-            rows.append((*more, state.id, *networks[state.id], *fields.values(), *settings, *standing))
+            rows.append((*more, state.id, *networks[state.id], *values, *settings, *standing))
         of_standings = STANDING_COLUMNS if standings else ()
         header = (*REPEAT_COLUMNS * has_repeats, "id", *names, *RESULT_COLUMNS, *drawn, *of_standings)
         space, num_classes = population.space, population.space.template.num_classes
         metric = plan.metric_for(num_classes) if plan else top1_error(num_classes)
-        return Gathered(self, num_classes, metric, header, tuple(rows), self.histories(), space.is_drawn)
+        histories = self.histories(folders)
+        return Gathered(self, num_classes, metric, header, tuple(rows), histories, space.is_drawn)
 
-    def histories(self) -> dict[str, tuple[EpochRecord, ...]]:
+    def histories(self, folders: Mapping[str, TrialFolder] | None = None) -> dict[str, tuple[EpochRecord, ...]]:
         """Return the epochs so far of each trial that has completed at least one: key -> epochs.
 
         They are read from the files of the trials or, in a run that was published without them, from history.csv.
         Trials with a damaged file are left out.
 
+        Args:
+            folders: the folders of all trials that have files; by default those of `started`.
+
         Raises:
             RunError: history.csv is cut off or was edited.
         """
-        if started := self.started_keys():
-            histories = {key: self.trial(key).known_history() for key in self.trial_keys() if key in started}
-            return {key: history for key, history in histories.items() if history}
+        if folders or self.started_keys():
+            folders = folders or self.started(self.trial_keys())
+            return {key: history for key, folder in folders.items() if (history := folder.known_history())}
         return read_histories(self.history, self.metric()) if self.history.exists() else {}
 
     def write_results(self, gathered: Gathered | None = None) -> Path:

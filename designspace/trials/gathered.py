@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from designspace.trials.metric import Metric
+from designspace.trials.state import TrialState
 from designspace.trials.trial import EpochRecord
 
 if TYPE_CHECKING:
     from designspace.trials.folder import RunFolder
+
+RESULT_COLUMNS = (
+    "seed",
+    "status",
+    "final_error",
+    "best_error",
+    "heldout_error",
+    "epochs",
+    "train_s",
+    "device",
+    "memory_bytes",
+    "reason",
+    "detail",
+)
+
+_OF_RESULT = operator.attrgetter(*RESULT_COLUMNS[2:-2])
+"""Returns the values of a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +55,11 @@ class Gathered:
         """Statuses of all trials, in the order of the rows."""
         column = self.header.index("status")
         return [row[column] for row in self.rows]
+
+
+def outcome(state: TrialState) -> tuple[Any, ...]:
+    """Return the values of a trial in the columns of `RESULT_COLUMNS` after seed and status."""
+    if state.result:
+        return (*_OF_RESULT(state.result), None, None)
+    *values, detail = (getattr(state.failure, name, None) for name in RESULT_COLUMNS[2:])
+    return (*values, " ".join(str(detail or "").split()) or None)

@@ -20,7 +20,7 @@ class ForeignResult(RunError):
     """A result of another recipe or seed than its run. The user put it there, so it must not be replaced."""
 
 
-def parse_value(path: Path, text: bytes, kind: Any, fingerprint: str, metric: Metric | None = None) -> Any:
+def parse_value(path: Path | str, text: bytes, kind: Any, fingerprint: str, metric: Metric | None = None) -> Any:
     """Return the result or failure that a file contains.
 
     Args:

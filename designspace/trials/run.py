@@ -126,14 +126,23 @@ class Run(ABC):
         self._plan = self._plan or self.plan()
         return (self._plan and self._plan.metric) or TOP1_ERROR
 
-    def states(self, keys: Sequence[str]) -> list[TrialState]:
+    def started(self, keys: Sequence[str]) -> dict[str, TrialFolder]:
+        """Return the folders of those of some trials that have files: key -> folder."""
+        started = self.started_keys()
+        return {key: self.trial(key) for key in keys if key in started}
+
+    def states(self, keys: Sequence[str], folders: Mapping[str, TrialFolder] | None = None) -> list[TrialState]:
         """Return the states of some trials.
+
+        Args:
+            keys: of the trials.
+            folders: the folders of those that have files; by default those of `started`.
 
         Raises:
             RunError: a result is of another recipe or seed than the run's.
         """
-        started = self.started_keys()
-        return [self.trial(key).state() if key in started else TrialState(key, "waiting") for key in keys]
+        folders = self.started(keys) if folders is None else folders
+        return [folders[key].state() if key in folders else TrialState(key, "waiting") for key in keys]
 
     def has_reached(self, state: TrialState, epochs: int | None) -> bool:
         """Return whether a trial is finished, or has completed a number of epochs if one is given."""

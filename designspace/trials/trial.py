@@ -145,6 +145,8 @@ class EpochRecord:
     """Error on the images that the recipe holds out; None if it holds out none."""
 
     def __post_init__(self) -> None:
+        if self._is_usual():
+            return
         make_plain(self)
         whole("epoch", self.epoch, 1)
         for name, (low, high) in _LIMITS.items():
@@ -154,6 +156,20 @@ class EpochRecord:
                 number(name, value, low, high)
         if self.heldout_error is not None:
             number("heldout_error", self.heldout_error)
+
+    def _is_usual(self) -> bool:
+        """Return whether all values are valid and have the types of files: a run has hundreds of thousands of them."""
+        train_error, heldout_error = (0.0 if e is None else e for e in (self.train_error, self.heldout_error))
+        numbers = (self.lr, self.train_loss, self.test_error, self.wall_s, train_error, heldout_error)
+        return (
+            type(self.epoch) is int
+            and set(map(type, numbers)) == {float}
+            and all(map(math.isfinite, numbers))
+            and self.epoch >= 1
+            and self.lr >= 0
+            and self.wall_s >= 0
+            and 0 <= train_error <= 100
+        )
 
     @property
     def selection_error(self) -> float:

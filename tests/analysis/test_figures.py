@@ -54,6 +54,17 @@ def test_curves_are_steps_from_probability_0_at_the_left_end(edfs):
         np.testing.assert_array_equal(y[1:-1], curve.probabilities)
 
 
+def test_equal_errors_are_one_step():
+    _, axes = new_axes()
+    curve = edf([30.0, 20.0, 30.0, 30.0, 20.0])
+    draw_edf(axes, {"A": curve})
+    heights = {tuple(line.get_ydata()[1:-1]) for line in axes.get_lines()}
+    band = curve.band()
+    assert heights == {(y[0], y[-1]) for y in (curve.probabilities, band.lower, band.upper)}
+    for line in axes.get_lines():
+        np.testing.assert_array_equal(line.get_xdata()[1:-1], [20, 30])
+
+
 def test_axes_have_units_and_the_legend_has_the_papers_columns(edfs):
     _, axes = new_axes()
     draw_edf(axes, edfs)

@@ -27,6 +27,7 @@ def correlated(rng, n, rho):
 def test_correlations_with_ties_equal_those_of_scipy(pairs):
     x, y = np.array(pairs, float).T
     assert spearman(x, y).value == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert spearman(x, y).p == pytest.approx(stats.spearmanr(x, y).pvalue, abs=1e-12)
     assert kendall(x, y).value == pytest.approx(stats.kendalltau(x, y).statistic)
     for estimate in (spearman(x, y), kendall(x, y)):
         assert -1 <= estimate.low <= estimate.value + 1e-9

@@ -1,6 +1,8 @@
 import dataclasses
 import json
+import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,6 +155,39 @@ def test_the_same_network_with_other_weights_is_another_trial(folder):
     assert folder.trial_folder.state().status == "failed"
     with pytest.raises(RunError, match="is of another recipe or seed than this run's"):
         TrainingFolder(folder.path, fine_tuned).trial_folder.state()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epoch": 0},
+        {"epoch": True},
+        {"epoch": 1.0},
+        {"lr": -0.1},
+        {"lr": False},
+        {"train_loss": math.inf},
+        {"train_error": False},
+        {"train_error": ""},
+        {"train_error": 100.5},
+        {"train_error": -1},
+        {"test_error": None},
+        {"wall_s": -1.0},
+        {"heldout_error": "5"},
+        {"heldout_error": math.nan},
+    ],
+)
+def test_impossible_epochs_are_rejected(wrong):
+    usual = {"epoch": 1, "lr": 0.1, "train_loss": 2.3, "train_error": 88.0, "test_error": 70.5, "wall_s": 1.5}
+    EpochRecord(**usual)
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        EpochRecord(**{**usual, **wrong})
+
+
+def test_numbers_of_an_epoch_may_be_whole_or_unknown():
+    record = EpochRecord(np.int64(1), 0, 2, None, np.float32(70.5), 1, 0)
+    assert dataclasses.astuple(record) == (1, 0, 2, None, 70.5, 1, 0)
+    assert all(type(value) in (int, float, type(None)) for value in dataclasses.astuple(record))
+    assert math.isnan(EpochRecord(1, math.nan, math.nan, math.nan, math.nan, 1.0).lr)
 
 
 def test_an_epoch_as_text():

@@ -146,10 +146,16 @@ def edf_numbers(edfs: Mapping[str, EDF], level: float = 0.05) -> pd.DataFrame:
 
 def _draw_curve(ax: Axes, curve: EDF, limits: tuple[float, float], colour: str, dashes: object) -> Line2D:
     """Draw one step function from probability 0 at the left end of the axis to its last value at the right."""
-    x: NDArray[np.float64] = np.concatenate([[limits[0]], curve.errors, [max(limits[1], curve.errors[-1])]])
-    y = np.concatenate([[0.0], curve.probabilities, [1.0]])
+    ends = _ends_of_steps(curve)
+    x: NDArray[np.float64] = np.concatenate([[limits[0]], curve.errors[ends], [max(limits[1], curve.errors[-1])]])
+    y = np.concatenate([[0.0], curve.probabilities[ends], [1.0]])
     (line,) = ax.step(x, y, where="post", color=colour, linestyle=dashes)
     return line
+
+
+def _ends_of_steps(curve: EDF) -> NDArray[np.bool_]:
+    """Return a mask of the last network of each error: equal errors are one step, not one per network."""
+    return np.append(curve.errors[1:] != curve.errors[:-1], True)
 
 
 def _draw_bounds(ax: Axes, curve: EDF, high: float, colour: str) -> None:
@@ -163,10 +169,10 @@ def _draw_bounds(ax: Axes, curve: EDF, high: float, colour: str) -> None:
 
 def _draw_band(ax: Axes, curve: EDF, limits: tuple[float, float], level: float, colour: str) -> None:
     """Shade the confidence band of one step function between the ends of the axis."""
-    band = curve.band(level)
-    x = np.concatenate([[limits[0]], curve.errors, [max(limits[1], curve.errors[-1])]])
-    lower = np.concatenate([[0.0], band.lower, band.lower[-1:]])
-    upper = np.concatenate([[band.half_width], band.upper, band.upper[-1:]])
+    band, ends = curve.band(level), _ends_of_steps(curve)
+    x = np.concatenate([[limits[0]], curve.errors[ends], [max(limits[1], curve.errors[-1])]])
+    lower = np.concatenate([[0.0], band.lower[ends], band.lower[-1:]])
+    upper = np.concatenate([[band.half_width], band.upper[ends], band.upper[-1:]])
     ax.fill_between(x, lower, upper, step="post", color=colour, alpha=0.1, linewidth=0)
     for edge in (lower, upper):  # without edges, overlapping bands could not be distinguished
         ax.step(x, edge, where="post", color=colour, alpha=0.45, linewidth=0.6)
