@@ -188,6 +188,7 @@ class ForkedWorker:
 
 def serve(fields: Mapping[str, Any]) -> None:
     """Fork workers with settings of these fields until the socket is closed, and run a worker in each fork."""
+    gc.disable()  # collections during imports would take a fifth of a second
     settings = Settings(**fields)
     os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch is first imported
     channel = socket.socket(fileno=os.dup(0))
@@ -197,6 +198,7 @@ def serve(fields: Mapping[str, Any]) -> None:
     worker.load_modules()
     # What was imported stays: garbage collections in workers need not visit it, nor copy its pages.
     gc.freeze()
+    gc.enable()
     if _serve(channel):
         _work_and_exit(settings)
 
