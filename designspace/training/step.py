@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from designspace.models.cpu import Recorded
 from designspace.training.losses import loss_of, resized
 from designspace.training.state import State
 from designspace.trials.metric import DEFAULT_METRIC
@@ -35,12 +36,17 @@ class Step:
         """Number of images since `begin` whose class was not the likeliest one, if the metric is the default one."""
         self._mean_loss = loss_of(recipe, state.device)
         self._counts_wrong = recipe.metric == DEFAULT_METRIC
+        # Recorded kernels overwrite gradients, so the parts of a batch could not be added up.
+        can_record = state.device.type == "cpu" and recipe.accumulate == 1
+        self._recorded = Recorded.of(model) if can_record else None
 
     def begin(self) -> None:
         """Begin an epoch: set training mode and reset the sums."""
         self._model.train()
         for part in self._frozen:
             part.eval()
+        if self._recorded is not None and not self._recorded.is_valid():
+            self._recorded = None
         self.loss.zero_()
         self.wrong.zero_()
 
@@ -72,7 +78,7 @@ class Step:
     def _add_gradients(self, images: Tensor, targets: Tensor, share: float) -> None:
         """Add the gradients of the images' mean loss, multiplied by ``share``."""
         with autocast(self.state.device, self._recipe):
-            logits = self._model(images)
+            logits = (self._recorded or self._model)(images)
         if logits.dtype in _HALF.values():
             logits = logits.float()
         if targets.is_floating_point():

@@ -2,5 +2,6 @@
 
 from designspace.models.cpu.kernels import keep_freed_memory
 from designspace.models.cpu.modules import fuse, fused, unfuse
+from designspace.models.cpu.recorded import Recorded
 
-__all__ = ["fuse", "fused", "keep_freed_memory", "unfuse"]
+__all__ = ["Recorded", "fuse", "fused", "keep_freed_memory", "unfuse"]

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from designspace.models.cpu.calls import call, first_derivative_only
+from designspace.models.cpu.calls import Operation, call, first_derivative_only
 from designspace.models.cpu.convolutions import (
     Gradient,
     Gradients,
     Map,
     Unit,
-    new_map,
     norm_add_relu,
     norm_add_relu_backward,
     run,
     run_backward,
     strides,
 )
+from designspace.models.cpu.memory import new_map
 from designspace.models.cpu.splits import Attention, AttentionStructure, Weighted, weigh, weigh_backward
 
 
@@ -45,8 +45,14 @@ def bottleneck(x: Tensor, parts: Parts) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
     if not torch.is_grad_enabled() and _can_infer(parts):
         return _infer(x, parts)
-    out: Tensor = _Bottleneck.apply(x, parts, *parts.parameters)  # type: ignore[no-untyped-call]
+    function, arguments = bottleneck_operation(parts)
+    out: Tensor = function.apply(x, *arguments)  # type: ignore[no-untyped-call]
     return out
+
+
+def bottleneck_operation(parts: Parts) -> Operation:
+    """Return the operation of `bottleneck` with gradients."""
+    return Operation(_Bottleneck, (parts, *parts.parameters))
 
 
 class _Layer(ctypes.Structure):

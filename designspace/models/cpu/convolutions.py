@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from designspace.models.cpu.calls import call, first_derivative_only
+from designspace.models.cpu.calls import Operation, call, first_derivative_only
+from designspace.models.cpu.memory import empty, empty_like, new_map
 
 
 def has_kernel(conv: nn.Conv2d) -> bool:
@@ -77,11 +78,6 @@ class Gradient(NamedTuple):
     """Gradient that each pixel of a split gets from the split's mean: (N, C)."""
 
 
-def new_map(count: int, width: int, height: int, breadth: int) -> Tensor:
-    """Return an empty map (N, C, H, W), channels last."""
-    return torch.empty((count, width, height, breadth), dtype=torch.float32, memory_format=torch.channels_last)
-
-
 def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
     """Return the sizes of a convolution in the order of the kernel's arguments."""
     count, _, in_height, in_breadth = x.shape
@@ -102,7 +98,7 @@ def run(x: Map, unit: Unit) -> Map:
     norm, stride = unit.norm, unit.stride
     count, _, height, breadth = x.raw.shape
     raw = new_map(count, unit.width, (height - 1) // stride + 1, (breadth - 1) // stride + 1)
-    rows = torch.empty(4, unit.width, dtype=torch.float32)
+    rows = empty((4, unit.width))
     weight, *norm_parameters = unit.parameters
     norm_options = (norm.eps, norm.momentum, int(norm.training))
     splits = () if unit.is_spatial else (x.weights, x.raw.shape[1] // unit.in_width)
@@ -151,9 +147,7 @@ def run_backward(
     ``added`` is added to the gradient of ``x``, or that gradient is added to ``into``. The kernel may write it over
     ``over`` (``dz`` or ``added``), if it has the right shape and a stride of 1: memory that was just read is faster.
     """
-    weight_gradient = torch.empty_like(weight, requires_grad=False)
-    scale_gradient = torch.empty(unit.width, dtype=torch.float32)
-    shift_gradient = torch.empty(unit.width, dtype=torch.float32)
+    weight_gradient, scale_gradient, shift_gradient = empty_like(weight), empty((unit.width,)), empty((unit.width,))
     count, channels, height, breadth = x.raw.shape
     if not needs_x:
         x_gradient = into
@@ -163,8 +157,8 @@ def run_backward(
         x_gradient = over
     else:
         x_gradient = new_map(count, unit.in_width, height, breadth) if into is None else into
-    x_sums = None if x.norm is None or x.weights is not None else torch.empty(2, channels, dtype=torch.float64)
-    mask_sums = None if x.weights is None else torch.empty(count, 2, channels, dtype=torch.float32)
+    x_sums = None if x.norm is None or x.weights is not None else empty((2, channels), torch.float64)
+    mask_sums = None if x.weights is None else empty((count, 2, channels))
     own: tuple[Any, ...] = ()
     of_input: tuple[Any, ...] = ()
     results: tuple[Any, ...] = (x_sums,)
@@ -207,10 +201,10 @@ def norm_add_relu_backward(
     dout = dout.contiguous(memory_format=torch.channels_last)
     dz = new_map(*out.raw.shape)
     raw, norm, _ = shortcut or (None, None, None)
-    sums = torch.empty(2, 2, out.raw.shape[1], dtype=torch.float64)
-    other = None if norm is None else sums[1]
-    call("join_backward", dout, output, out.raw, out.norm, raw, norm, dz, sums[0], other, *_rows(out.raw))
-    return Gradient(dz, sums[0]), Gradient(dz, sums[1])
+    sums, shortcut_sums = (empty((2, out.raw.shape[1]), torch.float64) for _ in range(2))
+    second = None if norm is None else shortcut_sums
+    call("join_backward", dout, output, out.raw, out.norm, raw, norm, dz, sums, second, *_rows(out.raw))
+    return Gradient(dz, sums), Gradient(dz, shortcut_sums)
 
 
 def _rows(x: Tensor) -> tuple[int, int]:
@@ -224,8 +218,14 @@ def single_layer(x: Tensor, unit: Unit, relu: bool, shortcut: Tensor | None = No
     x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
-    out: Tensor = _SingleLayer.apply(x, unit, relu, shortcut, *unit.parameters)  # type: ignore[no-untyped-call]
+    function, arguments = single_layer_operation(unit, relu, shortcut)
+    out: Tensor = function.apply(x, *arguments)  # type: ignore[no-untyped-call]
     return out
+
+
+def single_layer_operation(unit: Unit, relu: bool, shortcut: Tensor | None = None) -> Operation:
+    """Return the operation of `single_layer`."""
+    return Operation(_SingleLayer, (unit, relu, shortcut, *unit.parameters))
 
 
 class _SingleLayer(torch.autograd.Function):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from designspace.models.blocks import Block
 from designspace.models.cpu import convolutions, kernels, passes
-from designspace.models.cpu.bottleneck import Parts, bottleneck
+from designspace.models.cpu.bottleneck import Parts, bottleneck, bottleneck_operation
+from designspace.models.cpu.calls import Operation
 from designspace.models.cpu.checks import AttentionLayers, Layer, ModuleSnapshot, allows_kernels
 from designspace.models.cpu.convolutions import Unit, has_kernel
 from designspace.models.cpu.splits import Attention
@@ -71,6 +72,11 @@ class LayerPlan:
             return None
         snapshot = ModuleSnapshot(root, (*others, *([] if module is root else [module]), *module.children()))
         return LayerPlan(layer, _has_relu(module), snapshot) if snapshot.is_unchanged() else None
+
+    @property
+    def operation(self) -> Operation | None:
+        """The layer as an operation by its own kernel; None if it has none."""
+        return None if self._unit is None else convolutions.single_layer_operation(self._unit, self._relu)
 
     def is_ready(self) -> bool:
         """Return whether the layer is unchanged."""
@@ -176,17 +182,26 @@ class ChainPlan:
         plan = ChainPlan(block, *parts)
         return plan if plan._snapshot.is_unchanged() else None
 
-    def applies(self, x: Tensor) -> bool:
-        """Return whether `run` may replace the block for ``x``."""
+    @property
+    def operation(self) -> Operation:
+        """The block as an operation with gradients."""
+        return bottleneck_operation(self._parts)
+
+    def is_ready(self, *, count: int) -> bool:
+        """Return whether the block is unchanged, and kernels can run it for ``count`` images."""
         gradients = torch.is_grad_enabled()
-        count, width, height, breadth = x.shape
         return (
-            width == self._in_width
-            and count * -(-height // self._stride) * -(-breadth // self._stride) > 1  # a single value has no variance
-            and self._snapshot.is_unchanged()
+            self._snapshot.is_unchanged()
             and all(layer.is_ready(gradients=gradients) for layer in self._layers)
             and all(step.is_ready(count=count) for step in self._steps)
         )
+
+    def applies(self, x: Tensor) -> bool:
+        """Return whether `run` may replace the block for ``x``."""
+        count, width, height, breadth = x.shape
+        # A single value has no variance.
+        has_variance = count * -(-height // self._stride) * -(-breadth // self._stride) > 1
+        return width == self._in_width and has_variance and self.is_ready(count=count)
 
     def run(self, x: Tensor) -> Tensor:
         """Run the block."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from designspace.models.cpu.calls import call
+from designspace.models.cpu.memory import empty
 
 
 class _Norm(ctypes.Structure):
@@ -86,7 +87,9 @@ class Attention:
     def new_activity(self, count: int) -> _Activity:
         """Return memory for what the network computes for ``count`` images."""
         width, hidden, splits, _ = self._sizes
-        return _Activity(_empty(count, width), _empty(count, hidden), _empty(4, hidden), _empty(count, splits * width))
+        return _Activity(
+            empty((count, width)), empty((count, hidden)), empty((4, hidden)), empty((count, splits * width))
+        )
 
     def structure(self, activity: _Activity | None = None) -> AttentionStructure:
         """Return the network with its current tensors, which must outlive the result."""
@@ -134,7 +137,7 @@ def weigh(raw: Tensor, norm: Tensor, attentions: Sequence[Attention]) -> Weighte
     """
     count, channels = raw.shape[:2]
     activities = tuple(attention.new_activity(count) for attention in attentions)
-    weighted = Weighted(_empty(count, channels), _empty(count, channels), _empty(count, 2, channels), activities)
+    weighted = Weighted(empty((count, channels)), empty((count, channels)), empty((count, 2, channels)), activities)
     call(
         "splits_weigh",
         *(raw, norm, _structures(attentions, activities), len(attentions)),
@@ -158,9 +161,9 @@ def weigh_backward(
     sums: Tensor, raw: Tensor, norm: Tensor, weighted: Weighted, attentions: Sequence[Attention]
 ) -> WeightGradients:
     """Run the backward pass of `weigh` from ``sums`` (N, 2, R * C): those of masks times the output's gradient."""
-    gradients = [tuple(_empty(*parameter.shape) for parameter in a.parameters) for a in attentions]
+    gradients = [tuple(empty(parameter.shape) for parameter in a.parameters) for a in attentions]
     pointers = (_Gradients(*(tensor.data_ptr() for tensor in tensors)) for tensors in gradients)
-    even, norm_sums = torch.empty_like(weighted.weights), torch.empty(2, raw.shape[1], dtype=torch.float64)
+    even, norm_sums = empty(weighted.weights.shape), empty((2, raw.shape[1]), torch.float64)
     call(
         "splits_weigh_backward",
         *(sums, weighted.mask_sums, norm, _structures(attentions, weighted.activities)),
@@ -180,8 +183,3 @@ def _structures(attentions: Sequence[Attention], activities: Sequence[_Activity]
     """Return an array of the attentions."""
     structures = map(Attention.structure, attentions, activities)
     return (AttentionStructure * len(attentions))(*structures)
-
-
-def _empty(*shape: int) -> Tensor:
-    """Return a float32 tensor that is not initialised."""
-    return torch.empty(shape, dtype=torch.float32)
