@@ -170,27 +170,24 @@ class _Segment:
     def _record_forward(self, x: Tensor) -> None:
         """Run the operations and record their calls."""
         with allocating_from(self._pool), recording(self._forward_calls):
-            this = new_map(*x.shape).copy_(x)
-            self._ends.append(this)
+            this = start = new_map(*x.shape).copy_(x)
             for number, operation in enumerate(self._operations):
                 needs = (number > 0 or self._needs_x, *(isinstance(value, Tensor) for value in operation.arguments))
                 context = _Context(needs)
                 self._contexts.append(context)
                 this = operation.function.forward(context, this, *operation.arguments)
-            self._ends.append(this)
+        self._ends = [start, this]
 
     def _record_backward(self, gradient: Tensor) -> None:
         """Run the backward passes of the operations and record their calls."""
         with allocating_from(self._pool), recording(self._backward_calls):
-            this = new_map(*gradient.shape).copy_(gradient)
-            self._ends.append(this)
+            this = start = new_map(*gradient.shape).copy_(gradient)
             for operation in reversed(self._operations):
                 context = self._contexts.pop()  # its maps are not needed after this operation
                 this, *others = operation.function.backward(context, this)
                 pairs = zip(operation.arguments, others, strict=True)
                 self._gradients += [(parameter, value) for parameter, value in pairs if value is not None]
-            if self._needs_x:
-                self._ends.append(this)
+        self._ends += [start, this] if self._needs_x else [start]
 
 
 class _RunSegment(torch.autograd.Function):
