@@ -146,6 +146,7 @@ CHANGES = {
     "a hook on a stage": lambda model: model.stages[1].register_forward_hook(lambda *_: None),
     "a hook on the stem": lambda model: model.stem.register_forward_pre_hook(lambda *_: None),
     "another activation": lambda model: setattr(model.stages[0][1], "relu", nn.SiLU()),
+    "another momentum": lambda model: setattr(model.stem.norm, "momentum", 0.2),
     "another block": lambda model: model.stages[0].append(nn.Identity()),
 }
 
@@ -157,6 +158,18 @@ def test_changes_are_detected(change):
     assert recorded.is_valid()
     change(model)
     assert not recorded.is_valid()
+
+
+def test_overwritten_maps_raise_an_error():
+    model = new_model(NETWORK)
+    recorded = Recorded.of(model)
+    x = batch(NETWORK, 0)[0]
+    first, second = recorded(x).sum(), recorded(x).sum()
+    with pytest.raises(RuntimeError, match="overwritten"):
+        first.backward()
+    second.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="run each backward pass once"):
+        second.backward()
 
 
 def test_weights_may_be_moved_and_changed_in_place():

@@ -27,15 +27,15 @@ class Recorded:
     """An `AnyNet` in training, whose kernels are recorded in its first forward and backward pass.
 
     It writes the gradients of these kernels' parameters itself, over those of the step before. So the gradients of all
-    parameters must be None before each forward pass. It must not be used after the model's modules or tensors were
-    replaced (see `is_valid`); changes in place are allowed.
+    parameters must be None before each forward pass, and its backward pass must run before the next forward pass. It
+    must not be used after the model's modules or tensors were replaced (see `is_valid`); changes in place are allowed.
     """
 
     def __init__(self, model: AnyNet, parts: Sequence[nn.Module]) -> None:
         self._model, self._parts = model, parts
         self._snapshot = _snapshot(model)
         self._tensors = _tensors_of(model)
-        self._addresses = _addresses(self._tensors)
+        self._settings = _norm_settings(model)
         self._key: Any = None
         self._runs: list[_Segment | nn.Module] = []
 
@@ -54,6 +54,7 @@ class Recorded:
             self._model.training
             and self._snapshot.is_unchanged()
             and list(map(id, _tensors_of(self._model))) == list(map(id, self._tensors))
+            and _norm_settings(self._model) == self._settings
             and all(parameter.requires_grad for parameter in self._model.parameters())
             and all(_is_ready(part) for part in self._parts)
         )
@@ -90,6 +91,11 @@ def _snapshot(model: AnyNet) -> ModuleSnapshot:
 def _tensors_of(model: nn.Module) -> list[Tensor]:
     """Return all parameters and buffers of a model."""
     return [*model.parameters(), *model.buffers()]
+
+
+def _norm_settings(model: nn.Module) -> list[tuple[float, float | None]]:
+    """Return the settings of all batch-norms, which are arguments of recorded calls."""
+    return [(module.eps, module.momentum) for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def _addresses(tensors: Sequence[Tensor]) -> list[int]:
@@ -141,6 +147,8 @@ class _Segment:
         """Parameters and their gradients."""
         self._anchor: Tensor = operations[0].arguments[-1]
         """A parameter, so that autograd runs the backward pass."""
+        self.passes = 0
+        """Number of forward and backward passes so far."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run the operations."""
@@ -149,6 +157,7 @@ class _Segment:
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the operations, and record them if they were not recorded."""
+        self.passes += 1
         if not self._ends:
             self._record_forward(x)
         else:
@@ -158,6 +167,7 @@ class _Segment:
 
     def backward(self, gradient: Tensor) -> Tensor | None:
         """Run the backward pass: set the gradients of the parameters, and return that of the input if it is needed."""
+        self.passes += 1
         if len(self._ends) == 2:
             self._record_backward(gradient)
         else:
@@ -195,10 +205,15 @@ class _RunSegment(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, segment: _Segment, anchor: Tensor) -> Tensor:
-        ctx.segment = segment
-        return segment.forward(x)
+        out = segment.forward(x)
+        ctx.segment, ctx.passes = segment, segment.passes
+        return out
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.segment.passes != ctx.passes:
+            raise RuntimeError(
+                "the maps of this pass were overwritten; run each backward pass once, before the next step"
+            )
         return ctx.segment.backward(gradient), None, None
