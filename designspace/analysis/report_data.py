@@ -215,12 +215,12 @@ def _values(table: pd.DataFrame, column: Column) -> list[Any]:
     if column.name not in table.columns:
         return [None] * len(table)
     values: list[Any] = table[column.name].tolist()
-    if pd.api.types.is_integer_dtype(table[column.name]) and column.format in ("whole", "quantity", "seconds", "real"):
-        return values
     if column.format == "text":
         return ["" if value is None or value != value else _cut(str(value)) for value in values]
     if column.format == "error":
         return [None if value != value else _tidy(round(value, 3)) for value in values]
+    if pd.api.types.is_integer_dtype(table[column.name]):
+        return values
     return [
         _short(value) if abs(value) < float("inf") else None for value in values
     ]  # NaN is not below infinity either

@@ -95,7 +95,7 @@ def malloc_variables() -> dict[str, str]:
 
     Memory is kept when it is freed, since a training step allocates and frees the same tensors repeatedly. Huge pages
     are not requested: they save 3% of a step, but a virtual machine whose host takes free memory back may need 10 ms
-    for the first access to each, as a result of which a sweep of half a minute took 8% longer.
+    for the first access to each, which made a sweep of half a minute 5 to 10% slower.
     """
     if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
         return {}

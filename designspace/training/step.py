@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from designspace.models.cpu import Recorded
+from designspace.models.cpu import RecordedModel
 from designspace.training.losses import loss_of, resized
 from designspace.training.state import State
 from designspace.trials.metric import DEFAULT_METRIC
@@ -38,7 +38,7 @@ class Step:
         self._counts_wrong = recipe.metric == DEFAULT_METRIC
         # Recorded kernels overwrite gradients, so the parts of a batch could not be added up.
         can_record = state.device.type == "cpu" and recipe.accumulate == 1
-        self._recorded = Recorded.of(model) if can_record else None
+        self._recorded = RecordedModel.of(model) if can_record else None
 
     def begin(self) -> None:
         """Begin an epoch: set training mode and reset the sums."""

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,6 +122,11 @@ _LIMITS: dict[str, tuple[float | None, float | None]] = {
     "test_error": (None, None),
 }
 """Lowest and highest values of the numbers of an epoch."""
+_LARGEST = sys.float_info.max
+_FINITE_LIMITS = tuple(
+    (name, -_LARGEST if low is None else low, _LARGEST if high is None else high)
+    for name, (low, high) in _LIMITS.items()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +165,12 @@ class EpochRecord:
 
     def _is_usual(self) -> bool:
         """Return whether all values are valid and have the types of files: a run has hundreds of thousands of them."""
-        train_error, heldout_error = (0.0 if e is None else e for e in (self.train_error, self.heldout_error))
-        numbers = (self.lr, self.train_loss, self.test_error, self.wall_s, train_error, heldout_error)
+        heldout_error = self.heldout_error
         return (
             type(self.epoch) is int
-            and set(map(type, numbers)) == {float}
-            and all(map(math.isfinite, numbers))
             and self.epoch >= 1
-            and self.lr >= 0
-            and self.wall_s >= 0
-            and 0 <= train_error <= 100
+            and all(type(v := getattr(self, name)) is float and low <= v <= high for name, low, high in _FINITE_LIMITS)
+            and (heldout_error is None or (type(heldout_error) is float and math.isfinite(heldout_error)))
         )
 
     @property

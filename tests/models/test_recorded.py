@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from designspace.models import AnyNet, fuse
-from designspace.models.cpu import Recorded, kernels
+from designspace.models.cpu import RecordedModel, kernels
 from designspace.models.cpu import recorded as recorded_module
 from designspace.models.cpu.calls import repeat
 from designspace.models.cpu.memory import Pool, allocating_from, empty, empty_like, new_map
@@ -64,7 +64,7 @@ def train_for(model, forward, batches):
 def assert_same_training(network, batches, recorded_parts=True):
     """Assert that a recorded training and one by modules have the same losses, weights, statistics and gradients."""
     by_modules, model = new_model(network), new_model(network)
-    recorded = Recorded.of(model)
+    recorded = RecordedModel.of(model)
     assert (recorded is not None) == recorded_parts
     expected = train_for(by_modules, by_modules, batches)
     assert train_for(model, recorded or model, batches) == expected
@@ -97,7 +97,7 @@ def test_other_shapes_are_recorded_again():
 def test_recorded_memory_is_kept_by_no_one_else():
     """Tensors that are allocated between steps must not get memory that recorded calls write."""
     by_modules, model = new_model(NETWORK), new_model(NETWORK)
-    recorded = Recorded.of(model)
+    recorded = RecordedModel.of(model)
     others = []
 
     def forward(x):
@@ -111,7 +111,7 @@ def test_recorded_memory_is_kept_by_no_one_else():
 
 def test_gradients_of_images():
     model, by_modules = new_model(NETWORK), new_model(NETWORK)
-    recorded = Recorded.of(model)
+    recorded = RecordedModel.of(model)
     for number in range(3):
         x = batch(NETWORK, number)[0].requires_grad_()
         other = x.detach().clone().requires_grad_()
@@ -123,7 +123,7 @@ def test_gradients_of_images():
 
 def test_evaluation_and_autocast_run_the_modules():
     model = new_model(NETWORK)
-    recorded = Recorded.of(model)
+    recorded = RecordedModel.of(model)
     x = batch(NETWORK, 0)[0]
     recorded(x).sum().backward()
     with torch.autocast("cpu", torch.bfloat16):
@@ -154,7 +154,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_changes_are_detected(change):
     model = new_model(NETWORK)
-    recorded = Recorded.of(model)
+    recorded = RecordedModel.of(model)
     assert recorded.is_valid()
     change(model)
     assert not recorded.is_valid()
@@ -162,7 +162,7 @@ def test_changes_are_detected(change):
 
 def test_overwritten_maps_raise_an_error():
     model = new_model(NETWORK)
-    recorded = Recorded.of(model)
+    recorded = RecordedModel.of(model)
     x = batch(NETWORK, 0)[0]
     first, second = recorded(x).sum(), recorded(x).sum()
     with pytest.raises(RuntimeError, match="overwritten"):
@@ -174,7 +174,7 @@ def test_overwritten_maps_raise_an_error():
 
 def test_weights_may_be_moved_and_changed_in_place():
     model, by_modules = new_model(NETWORK), new_model(NETWORK)
-    recorded = Recorded.of(model)
+    recorded = RecordedModel.of(model)
     batches = [batch(NETWORK, number) for number in range(2)]
     assert train_for(model, recorded, batches) == train_for(by_modules, by_modules, batches)
     for module in (model, by_modules):
@@ -184,20 +184,20 @@ def test_weights_may_be_moved_and_changed_in_place():
 
 
 def test_other_modules_are_not_recorded(monkeypatch):
-    assert Recorded.of(nn.Linear(2, 2)) is None
-    assert Recorded.of(AnyNet(NETWORK)) is None
-    assert Recorded.of(fuse(AnyNet(NETWORK, checkpointing=True))) is None
+    assert RecordedModel.of(nn.Linear(2, 2)) is None
+    assert RecordedModel.of(AnyNet(NETWORK)) is None
+    assert RecordedModel.of(fuse(AnyNet(NETWORK, checkpointing=True))) is None
     model = fuse(AnyNet(NETWORK))
     model.stages[0].register_forward_hook(lambda *_: None)
-    assert Recorded.of(model) is None
+    assert RecordedModel.of(model) is None
 
 
 def test_a_copy_of_a_recorded_model_trains_on_its_own():
     model = new_model(NETWORK)
     batches = [batch(NETWORK, number) for number in range(2)]
-    train_for(model, Recorded.of(model), batches)
+    train_for(model, RecordedModel.of(model), batches)
     other = copy.deepcopy(model)
-    assert train_for(other, Recorded.of(other), batches) == train_for(model, model, batches)
+    assert train_for(other, RecordedModel.of(other), batches) == train_for(model, model, batches)
 
 
 def test_a_pool_reuses_memory_of_tensors_that_no_longer_exist():
@@ -224,7 +224,7 @@ def test_trainings_are_recorded_and_give_the_same_numbers(monkeypatch):
     results = [train(network, recipe, stripes())]
     assert repeated
     repeated.clear()
-    monkeypatch.setattr(Recorded, "of", lambda model: None)
+    monkeypatch.setattr(RecordedModel, "of", lambda model: None)
     results.append(train(network, recipe, stripes()))
     assert not repeated
     assert results[0] == dataclasses.replace(results[1], train_s=results[0].train_s)

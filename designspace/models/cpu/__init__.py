@@ -2,6 +2,6 @@
 
 from designspace.models.cpu.kernels import keep_freed_memory
 from designspace.models.cpu.modules import fuse, fused, unfuse
-from designspace.models.cpu.recorded import Recorded
+from designspace.models.cpu.recorded import RecordedModel
 
-__all__ = ["Recorded", "fuse", "fused", "keep_freed_memory", "unfuse"]
+__all__ = ["RecordedModel", "fuse", "fused", "keep_freed_memory", "unfuse"]

@@ -23,7 +23,7 @@ from designspace.models.cpu.modules import FusedBlock, FusedConvNorm
 from designspace.models.cpu.plans import ChainPlan, LayerPlan
 
 
-class Recorded:
+class RecordedModel:
     """An `AnyNet` in training, whose kernels are recorded in its first forward and backward pass.
 
     It writes the gradients of these kernels' parameters itself, over those of the step before. So the gradients of all
@@ -40,12 +40,12 @@ class Recorded:
         self._runs: list[_Segment | nn.Module] = []
 
     @staticmethod
-    def of(model: nn.Module) -> Recorded | None:
+    def of(model: nn.Module) -> RecordedModel | None:
         """Return a fused model that records; None if it is not an `AnyNet`, or no layer has kernels of its own."""
         if type(model) is not AnyNet or any(type(part) is not nn.Sequential for part in (model.stages, *model.stages)):
             return None
         parts = [model.stem, *itertools.chain(*model.stages), model.head]
-        recorded = Recorded(model, parts)
+        recorded = RecordedModel(model, parts)
         return recorded if recorded._snapshot.is_unchanged() and any(map(_plan_of, parts)) else None
 
     def is_valid(self) -> bool:
@@ -83,7 +83,7 @@ class Recorded:
 
 
 def _snapshot(model: AnyNet) -> ModuleSnapshot:
-    """Return a snapshot of the modules that `Recorded` does not call, whose hooks would therefore not run."""
+    """Return a snapshot of the modules that `RecordedModel` does not call, whose hooks would therefore not run."""
     blocks = itertools.chain(*model.stages)
     return ModuleSnapshot(model, (model, model.stem, model.stages, *model.stages, *blocks))
 
