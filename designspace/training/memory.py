@@ -50,7 +50,8 @@ class PeakMemory:
 @functools.cache
 def _load_libraries() -> None:
     """Make torch load its libraries before the first step, so that they are not counted for the first training."""
-    layer = torch.nn.Conv2d(8, 8, 3)
+    with torch.random.fork_rng(devices=[]):  # the layer draws weights, but a training must not change the global state
+        layer = torch.nn.Conv2d(8, 8, 3)
     layer(torch.zeros(2, 8, 8, 8)).mean((2, 3)).log_softmax(1).sum().backward()
     SGD(layer.parameters(), lr=0.1, momentum=0.9).step()
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from designspace.training import memory
 from designspace.training.memory import PeakMemory
 
 BEGIN = "import numpy as np, torch; from designspace.training.memory import PeakMemory; MIB = 1 << 20; device = 'cpu'\n"
@@ -31,6 +32,13 @@ def test_memory_freed_before_does_not_count():
         "memory = PeakMemory(torch.device(device)); block = np.ones(32 * MIB, np.uint8)"
     )
     assert measured == pytest.approx(32, abs=8)
+
+
+def test_the_global_random_state_stays_the_same():
+    memory._load_libraries.cache_clear()
+    before = torch.get_rng_state()
+    PeakMemory(torch.device("cpu"))
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_the_peak_is_none_if_it_cannot_be_measured(monkeypatch, tmp_path):
