@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from designspace.sweeps import head_start
+
+if __name__ == "__main__":
+    head_start.begin_early()  # torch takes twice as long as the imports below and the checks
+
 import contextlib
 import dataclasses
 import math
@@ -26,7 +31,6 @@ from designspace.spaces.seeds import independent_seed
 from designspace.spaces.space import DesignSpace
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import counted, prefixed
-from designspace.sweeps.head_start import importing_torch
 from designspace.sweeps.launch import check_fit
 from designspace.sweeps.preflight import check_launch, check_population
 from designspace.trials.data_note import write_note
@@ -53,7 +57,7 @@ class Options(TrainingOptions):
 
 def run(options: Options) -> None:
     """Fetch the images, sample, check everything, train the networks that are not done, and analyse the runs."""
-    with importing_torch(options.launcher.is_local):
+    with head_start.importing_torch(options.launcher.is_local):
         folders = train_spaces(options)
     analyze.show(folders, options.run, trends="flops" if options.regimes else None)
 

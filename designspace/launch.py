@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from designspace.sweeps import head_start
+
+if __name__ == "__main__":
+    head_start.begin_early()  # torch takes twice as long as the imports below and the checks
+
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +23,6 @@ from designspace.data.data_source import note_of
 from designspace.support.errors import InputError, RunError
 from designspace.support.text import command, counted
 from designspace.sweeps.ended_tasks import ended_tasks
-from designspace.sweeps.head_start import importing_torch
 from designspace.sweeps.launch import Launcher, R
 from designspace.sweeps.preflight import Forecast, check_launch
 from designspace.sweeps.progress import Progress
@@ -42,7 +46,7 @@ class Options(TrainingOptions):
 
 def run(options: Options) -> None:
     """Check everything, save the recipe and seeds, train the trials that are not done, and print the outcome."""
-    with importing_torch(options.launcher.is_local and not options.dry_run):
+    with head_start.importing_torch(options.launcher.is_local and not options.dry_run):
         check_and_train(options)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from designspace.sweeps import head_start
+
+if __name__ == "__main__":
+    head_start.begin_early()  # torch takes twice as long as the imports below and the checks
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +20,6 @@ from designspace.cli.recipes import LauncherOptions, TrainingSetup, existing_set
 from designspace.cli.tables import print_table
 from designspace.support.errors import InputError
 from designspace.support.text import command, counted
-from designspace.sweeps.head_start import importing_torch
 from designspace.sweeps.preflight import check_launch
 from designspace.trials.folder import RunFolder
 from designspace.trials.plan import Plan
@@ -51,7 +55,7 @@ def run(options: Options) -> None:
         print(line)
     launcher = options.launcher.make(options, setup.root)
     trials = plan.fresh_keys()
-    with importing_torch(options.launcher.is_local and not options.dry_run):
+    with head_start.importing_torch(options.launcher.is_local and not options.dry_run):
         forecast = check_launch({folder: plan}, launcher, trials)
         for note in forecast.notes:
             print(note)

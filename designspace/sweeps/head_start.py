@@ -1,4 +1,4 @@
-"""A head start for the fork server: a process imports torch while a launch still checks its input and its images.
+"""A head start for the fork server: a process imports torch while a launch imports its modules and checks its input.
 
 The copy of the code that workers import does not exist yet, so this file, which the process runs, imports nothing of
 the package. `fork_server.ForkServer` takes the process over with a message: the server's settings, the folder of the
@@ -7,6 +7,7 @@ code, the environment variables, and the log as a file descriptor.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -71,18 +72,33 @@ class HeadStart:
 
 
 _begun: list[HeadStart] = []
+_TRAINS_NOTHING_HERE = frozenset(("-h", "--help", "help", "--version", "launcher=slurm", "dry_run=true"))
+
+
+def begin_early() -> None:
+    """Begin before a command imports its modules, unless its arguments show that it trains nothing on this machine."""
+    if _TRAINS_NOTHING_HERE.isdisjoint(sys.argv):
+        _begun.append(HeadStart.begin())
+        atexit.register(_end)
 
 
 @contextlib.contextmanager
 def importing_torch(wanted: bool = True) -> Iterator[None]:
-    """Import torch for the first fork server that is started in this block, if ``wanted``."""
-    if wanted:
+    """Import torch for the first fork server that is started in this block, if ``wanted``; continue an early begin."""
+    if not wanted:
+        _end()
+    elif not _begun:
         _begun.append(HeadStart.begin())
     try:
         yield
     finally:
-        while _begun:
-            _begun.pop().end()
+        _end()
+
+
+def _end() -> None:
+    """Kill the process if no fork server has taken it."""
+    while _begun:
+        _begun.pop().end()
 
 
 def take() -> HeadStart | None:

@@ -1,7 +1,8 @@
-"""Tests of the process that imports torch while a launch still checks its input."""
+"""Tests of the process that imports torch while a launch imports its modules and checks its input."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sweep_runs import CPU, launch, make_run, numbers
@@ -33,6 +34,51 @@ def test_what_no_server_needs_ends_with_the_block():
     assert process.returncode is not None
     with head_start.importing_torch(wanted=False):
         assert head_start.take() is None
+
+
+def test_an_early_begin_is_continued_or_ended(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["launch.py", "run=runs/small"])
+    head_start.begin_early()
+    early = head_start._begun[0].process
+    with head_start.importing_torch():
+        assert [begun.process for begun in head_start._begun] == [early]
+        assert early.poll() is None
+    assert early.returncode is not None
+    head_start.begin_early()
+    early = head_start._begun[0].process
+    with head_start.importing_torch(wanted=False):
+        assert head_start.take() is None
+    assert early.returncode is not None
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "help", "--version", "launcher=slurm", "dry_run=true"])
+def test_commands_that_train_nothing_here_do_not_begin(argument, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["launch.py", "run=runs/small", argument])
+    head_start.begin_early()
+    assert head_start.take() is None
+
+
+def test_it_ends_with_a_command_that_fails_before_its_launch():
+    script = (
+        "import sys; from designspace.sweeps import head_start\n"
+        "head_start.begin_early(); print(head_start._begun[0].process.pid, flush=True); sys.exit('no such run')"
+    )
+    failed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert failed.stderr == "no such run\n"
+    assert not Path("/proc", failed.stdout.strip()).exists()
+
+
+@pytest.mark.parametrize("command", ["launch", "explore", "retrain"])
+def test_commands_that_train_begin_before_their_other_imports(command):
+    script = (
+        "import runpy, sys; from designspace.sweeps import head_start\n"
+        "head_start.begin_early = lambda: sys.exit(str(sorted(n for n in sys.modules if 'designspace.' in n)))\n"
+        f"runpy.run_module('designspace.{command}', run_name='__main__')"
+    )
+    stopped = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert stopped.stderr == (
+        "['designspace.support', 'designspace.support.lazy', 'designspace.sweeps', 'designspace.sweeps.head_start']\n"
+    )
 
 
 def test_it_ends_by_itself_when_the_launch_is_killed():
