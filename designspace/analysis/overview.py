@@ -9,7 +9,8 @@ import contextlib
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -52,6 +53,10 @@ MOST_PAIRS = 6
 """Largest number of pairs of runs that are drawn."""
 
 
+Draw = Callable[[], Drawing | None]
+"""Draws a figure; returns None if the results turn out to have too little data for it."""
+
+
 def figures_of(
     results: Sequence[Results],
     comparisons: Sequence[Comparison],
@@ -59,8 +64,8 @@ def figures_of(
     every: bool = False,
     level: float = 0.05,
     seed: int = 0,
-) -> list[Drawing]:
-    """Return the figures of a report besides its EDFs, as far as the results have the data for them.
+) -> list[Draw]:
+    """Return functions that draw the figures of a report besides its EDFs, as far as the results have the data.
 
     Args:
         results: the results of one or more runs.
@@ -71,34 +76,46 @@ def figures_of(
     """
     finished = Populations.of(results).with_errors.members
     done = [population for population in finished if (population.table["status"] == "done").any()]
-    drawings = []
+    figures: list[Draw] = []
     if comparisons:
-        drawings += [
-            effects_figure(finished, comparisons),
-            pair_figures(finished, level=level, seed=seed),
+        figures += [
+            partial(effects_figure, finished, comparisons),
+            partial(pair_figures, finished, level=level, seed=seed),
         ]
-    for number, (a, b) in enumerate(pairs_of_same_networks(finished)[:MOST_PAIRS], start=1):
-        drawings.append(renamed(paired_figure(a, b), f"paired_{number}"))
+    for number, pair in enumerate(pairs_of_same_networks(finished)[:MOST_PAIRS], start=1):
+        figures.append(partial(_numbered, paired_figure, *pair, number=number))
     if finished:
-        drawings.append(search_figure(finished))
+        figures.append(partial(search_figure, finished))
     costed = [population for population in done if population.table["flops"].notna().any()]
     if costed:
-        drawings.append(pareto_figure(costed))
+        figures.append(partial(pareto_figure, costed))
     staged = [population for population in done if population.num_stages]
     if staged:
-        drawings.append(networks_figure(staged))
+        figures.append(partial(networks_figure, staged))
     if any(population.histories for population in done):
-        drawings.append(curves_figure(done))
+        figures.append(partial(curves_figure, done))
     if every and costed:
-        drawings.append(complexity_of_networks(costed))
+        figures.append(partial(complexity_of_networks, costed))
     for number, population in enumerate(finished if every else (), start=1):
         if {"d", "w_mean", "flops", "activations"} <= {varying.name for varying in varying_quantities(population)}:
-            drawings.append(renamed(maps_figure(population), f"maps_{number}"))
+            figures.append(partial(_numbered, maps_figure, population, number=number))
         if varying_quantities(population):
-            drawings.append(renamed(parameters_figure(population), f"parameters_{number}"))
-        with contextlib.suppress(InputError):  # too few networks, or nothing that could decide
-            drawings.append(renamed(importance_figure(population, seed=seed), f"importance_{number}"))
-    return drawings
+            figures.append(partial(_numbered, parameters_figure, population, number=number))
+        figures.append(partial(_importance_figure, population, number, seed=seed))
+    return figures
+
+
+def _numbered(figure: Callable[..., Drawing], *results: Results, number: int) -> Drawing:
+    """Draw a figure of which a report has several, with its number in its name."""
+    drawing = figure(*results)
+    return renamed(drawing, f"{drawing.name}_{number}")
+
+
+def _importance_figure(results: Results, number: int, *, seed: int) -> Drawing | None:
+    """Draw which parameters of a population matter, or return None if that cannot be estimated."""
+    with contextlib.suppress(InputError):  # too few networks, or nothing that could decide
+        return _numbered(partial(importance_figure, seed=seed), results, number=number)
+    return None
 
 
 def pairs_of_same_networks(results: Sequence[Results]) -> list[tuple[Results, Results]]:
@@ -118,8 +135,8 @@ def _are_same_trials(a: Results, b: Results) -> bool:
     return seeds[0] == seeds[1] and same_training(a, b).holds
 
 
-def trend_figures(results: Sequence[Results], x: str) -> list[Drawing]:
-    """Draw the best values of each parameter against a quantity, a figure per space of which there are several budgets.
+def trend_figures(results: Sequence[Results], x: str) -> list[Draw]:
+    """Return functions that draw the best values of each parameter of a space with several budgets against a quantity.
 
     Runs belong to one space if their names are equal without the budget at the end: RegNetX-1.20MF, RegNetX-4.80MF.
     """
@@ -127,12 +144,16 @@ def trend_figures(results: Sequence[Results], x: str) -> list[Drawing]:
     for run in results:
         if run.counted().any():
             groups.setdefault(_BUDGET.sub("", run.name), []).append(run)
-    drawings = []
-    for name, regimes in groups.items():
-        if len(regimes) > 1 and common_parameters(regimes):
-            drawing = parameter_trends(regimes, x)
-            drawings.append(dataclasses.replace(drawing, name=f"trends_{name}", title=f"Trends of {name}"))
-    return drawings
+    return [
+        partial(_trend_figure, name, regimes, x)
+        for name, regimes in groups.items()
+        if len(regimes) > 1 and common_parameters(regimes)
+    ]
+
+
+def _trend_figure(name: str, regimes: Sequence[Results], x: str) -> Drawing:
+    """Draw the best values of each parameter of a space against a quantity."""
+    return dataclasses.replace(parameter_trends(regimes, x), name=f"trends_{name}", title=f"Trends of {name}")
 
 
 def renamed(drawing: Drawing, name: str) -> Drawing:

@@ -94,7 +94,6 @@ def render_report(content: ReportContent) -> str:
     from markupsafe import Markup
 
     sections = [_section(drawing, content.title) for drawing in (content.edf, *content.figures)]
-    # The layout of a figure is known once it is rendered.
     data = {**trial_data(content.results), "edf": edf_position(content.edf.figure)}
     script = _text_of("report.js")
     return _template("report.html.j2").render(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,10 +13,11 @@ from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.equal_cost import EqualCost, all_at_equal_cost
 from designspace.analysis.figures import Drawing, edf_caption, edf_numbers
-from designspace.analysis.figures.drawing import progress
+from designspace.analysis.figures.drawing import progress, settle
 from designspace.analysis.margins import WithinMargin, within_margins
 from designspace.analysis.matched import Match, Matched, match_all, with_matches
 from designspace.analysis.origin import Origin
+from designspace.analysis.overview import Draw
 from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.plotting import plot_edf
 from designspace.analysis.populations import Populations
@@ -30,8 +32,13 @@ from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError, unknown
 from designspace.support.files import write_bytes
+from designspace.support.forks import in_forks
 
 Figures = Literal["standard", "all"]
+FILES = ("svg", "csv")
+"""Formats of the files of each figure."""
+EDF_FILES = ("pdf", "png")
+"""Further formats of the EDFs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,12 +109,16 @@ def analyze(
     edfs = populations.edfs()
     compared = _compare(results, level=level, seed=seed, match=match, margin=margin)
     summaries = tuple(tables.summarize(run) for run in results)
+    edf, *others = _drawn(
+        _edf_drawing(results, edfs, compared.comparisons, level),
+        _figures(results, compared, every=figures == "all", level=level, seed=seed, trends=trends),
+    )
     content = ReportContent(
         results,
         sentences=(*compared.sentences, *within, *_without_trials(results)),
         notes=(*tables.notes(results), *compared.notes),
-        edf=_edf_drawing(results, edfs, compared.comparisons, level),
-        figures=_figures(results, compared, every=figures == "all", level=level, seed=seed, trends=trends),
+        edf=edf,
+        figures=others,
         spaces=tables.space_table(summaries),
         comparisons=tables.comparison_table(compared.comparisons),
         best=best,
@@ -168,20 +179,32 @@ def _compare(results: Sequence[Results], *, level: float, seed: int, match: Matc
 
 def _figures(
     results: Sequence[Results], compared: _Compared, *, every: bool, level: float, seed: int, trends: str | None
-) -> list[Drawing]:
-    """Draw all figures but the EDFs."""
-    drawings = overview.figures_of(results, compared.comparisons, every=every, level=level, seed=seed)
+) -> list[Draw]:
+    """Return functions that draw all figures but the EDFs."""
+    figures = overview.trend_figures(results, trends) if trends else []
     if compared.equal_costs:
-        drawings.insert(0, overview.equal_cost_figure(results, compared.equal_costs, compared.matched, level=level))
-    return [*(overview.trend_figures(results, trends) if trends else ()), *drawings]
+        equal = partial(overview.equal_cost_figure, results, compared.equal_costs, compared.matched, level=level)
+        figures.append(equal)
+    return figures + overview.figures_of(results, compared.comparisons, every=every, level=level, seed=seed)
+
+
+def _drawn(edf: Drawing, figures: Sequence[Draw]) -> list[Drawing]:
+    """Draw the figures besides the EDFs, and render all their files, several at a time."""
+
+    def draw(figure: Draw) -> Drawing | None:
+        drawing = figure()
+        return drawing and drawing.prepared(*FILES)
+
+    tasks: list[Draw] = [partial(edf.prepared, *FILES, *EDF_FILES), *(partial(draw, figure) for figure in figures)]
+    return [drawing for drawing in in_forks(tasks) if drawing]
 
 
 def _write(content: ReportContent, out: Path) -> tuple[Path, tuple[Path, ...]]:
     """Write the report and its figures; return the path of the report and those of the figures."""
     html = render_report(content)
     drawings = (content.edf, *content.figures)
-    written = [path for drawing in drawings for path in drawing.write(out / "figures", ("svg", "csv"))]
-    written += content.edf.write(out / "figures", ("pdf", "png"))
+    written = [path for drawing in drawings for path in drawing.write(out / "figures", FILES)]
+    written += content.edf.write(out / "figures", EDF_FILES)
     report = out / "report.html"
     write_bytes(report, html.encode(errors="backslashreplace"))  # a run's name may not be UTF-8
     return report, tuple(written)
@@ -199,10 +222,12 @@ def _edf_drawing(
     level: float,
 ) -> Drawing:
     """Draw the EDFs of all runs, with their numbers and caption."""
+    figure = plot_edf(results, level)
+    settle(figure)
     return Drawing(
         "edf",
         f"{results[0].metric.title} EDF",
-        plot_edf(results, level),
+        figure,
         edf_numbers(edfs, level),
         " ".join([edf_caption(edfs, comparisons, level), *progress(results)]),
     )

@@ -66,6 +66,8 @@ def draw_best_of_k(ax: Axes, curve: BestOfK, names: tuple[str, str]) -> None:
 
     Hollow points are for networks drawn with replacement, used if k exceeds the number of networks.
     """
+    from matplotlib.ticker import StrMethodFormatter
+
     a, b = (plain(short(name)) for name in names)
     with style():
         ax.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
@@ -91,7 +93,7 @@ def draw_best_of_k(ax: Axes, curve: BestOfK, names: tuple[str, str]) -> None:
                 markeredgecolor=colour(0),
             )
         ax.set_xscale("log", base=2)
-        ax.xaxis.set_major_formatter(lambda k, _: f"{k:g}")
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.set(ylim=(-0.02, 1.02), xlabel="k, networks per space", ylabel="P(best of k of A is better)")
         level = f"{100 * (1 - curve.level):g}% intervals up to n / 10"
         hollow_note = "; hollow: with replacement" if curve.with_replacement.any() else ""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from designspace.analysis.figures.rendering import rendered, svg_text
+from designspace.analysis.figures.rendering import rendered
 from designspace.analysis.figures.style import GREY, plain, style
 from designspace.analysis.results import Results
 from designspace.support.errors import unknown
-from designspace.support.files import write_bytes, write_text
+from designspace.support.files import write_bytes
 from designspace.support.text import to_cell
 
 if TYPE_CHECKING:
@@ -39,18 +38,32 @@ class Drawing:
     """All numbers in the figure, as one table from which it can be drawn again."""
     caption: str
     """Explanation of the figure: its content, the number of networks, and how to read it."""
+    _files: dict[str, bytes] = field(default_factory=dict, init=False, repr=False)
+    """Contents of its files, by format, if they were rendered ahead (see `prepared`)."""
 
     def __repr__(self) -> str:
         return f"Drawing({self.name!r}: {self.title}; {len(self.numbers)} rows of numbers)"
 
     def svg(self) -> str:
         """Return the figure as SVG, the same text each time."""
-        return self._svg
+        return self._content("svg").decode()
 
-    @functools.cached_property
-    def _svg(self) -> str:
-        """The figure as SVG, rendered once for both the report and the file beside it."""
-        return svg_text(self.figure)
+    def prepared(self, *formats: str) -> Drawing:
+        """Return this drawing with files that are rendered now; later changes of its figure do not affect them."""
+        self._files.update({kind: self._content(kind) for kind in formats})
+        return self
+
+    def _content(self, kind: str) -> bytes:
+        """Return the content of its file of a format.
+
+        Raises:
+            InputError: an unknown format.
+        """
+        if kind not in FORMATS:
+            raise unknown("format", kind, FORMATS)
+        if kind in self._files:
+            return self._files[kind]
+        return csv_text(self.numbers).encode() if kind == "csv" else rendered(self.figure, kind)
 
     def _repr_svg_(self) -> str:
         """Return the SVG that a notebook shows."""
@@ -67,13 +80,8 @@ class Drawing:
         """
         paths = []
         for kind in formats:
-            if kind not in FORMATS:
-                raise unknown("format", kind, FORMATS)
             path = folder / f"{self.name}.{kind}"
-            if kind == "csv":
-                write_text(path, csv_text(self.numbers))
-            else:
-                write_bytes(path, self._svg.encode() if kind == "svg" else rendered(self.figure, kind))
+            write_bytes(path, self._content(kind))
             paths.append(path)
         return tuple(paths)
 

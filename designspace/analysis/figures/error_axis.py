@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from designspace.analysis.figures.style import plain
@@ -26,4 +27,9 @@ def set_error_axis(ax: Axes, which: Literal["x", "y"], metric: Metric, label: st
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_label_text(plain(metric.label if label is None else label))
     if metric.direction == "higher":
-        axis.set_major_formatter(lambda error, _: f"{metric.oriented(error) + 0.0:g}")
+        axis.set_major_formatter(partial(_value, metric))
+
+
+def _value(metric: Metric, error: float, _: int | None = None) -> str:
+    """Return the metric's value of an error as the text of a tick. A lambda could not be pickled with its figure."""
+    return f"{metric.oriented(error) + 0.0:g}"
