@@ -33,9 +33,9 @@ def in_forks(tasks: Sequence[Callable[[], T]]) -> list[T]:
         return [task() for task in tasks]
     _tasks = tasks
     try:
-        # Ctrl-C reaches this process, too, which then ends its forks.
+        # Ctrl-C reaches the forks, too, which then end without a traceback.
         with ProcessPoolExecutor(
-            processes, multiprocessing.get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+            processes, multiprocessing.get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
         ) as pool:
             return list(pool.map(_call, range(len(tasks))))
     except (BrokenProcessPool, NotImplementedError, OSError):  # no memory, or no semaphores in a sandbox

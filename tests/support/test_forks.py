@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from functools import partial
 
@@ -58,3 +60,18 @@ def test_what_killed_forks_did_not_compute_is_computed_here():
         return "computed"
 
     assert in_forks([os.getpid, die_elsewhere]) == [parent, "computed"]
+
+
+def test_ctrl_c_ends_the_forks_at_once_and_silently():
+    code = (
+        "import signal, sys, time; from designspace.support.forks import in_forks\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try: in_forks([lambda: (print('started', flush=True), time.sleep(600))] * 2)\n"
+        "except KeyboardInterrupt: sys.exit('stopped')"
+    )
+    command = [sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        assert process.stdout.readline() == "started\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=60)[1] == "stopped\n"
