@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from designspace.support.machine import available_cores
 
 T = TypeVar("T")
@@ -33,15 +35,19 @@ def in_forks(tasks: Sequence[Callable[[], T]]) -> list[T]:
         return [task() for task in tasks]
     _tasks = tasks
     try:
-        # Ctrl-C reaches the forks, too, which then end without a traceback.
-        with ProcessPoolExecutor(
-            processes, multiprocessing.get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
-        ) as pool:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _begin) as pool:
             return list(pool.map(_call, range(len(tasks))))
     except (BrokenProcessPool, NotImplementedError, OSError):  # no memory, or no semaphores in a sandbox
         return [task() for task in tasks]
     finally:
         _tasks = ()
+
+
+def _begin() -> None:
+    """Prepare a fork."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches forks, too, which then end without a traceback
+    # OpenMP would wait for the threads of this process, which a fork does not have, in BLAS libraries that use it.
+    threadpool_limits(1)
 
 
 def _call(position: int) -> Any:
