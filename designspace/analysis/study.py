@@ -109,16 +109,14 @@ def analyze(
     edfs = populations.edfs()
     compared = _compare(results, level=level, seed=seed, match=match, margin=margin)
     summaries = tuple(tables.summarize(run) for run in results)
-    edf, *others = _drawn(
-        _edf_drawing(results, edfs, compared.comparisons, level),
-        _figures(results, compared, every=figures == "all", level=level, seed=seed, trends=trends),
-    )
+    others = _figures(results, compared, every=figures == "all", level=level, seed=seed, trends=trends)
+    drawings = _drawn(_edf_drawing(results, edfs, compared.comparisons, level), others)
     content = ReportContent(
         results,
         sentences=(*compared.sentences, *within, *_without_trials(results)),
         notes=(*tables.notes(results), *compared.notes),
-        edf=edf,
-        figures=others,
+        edf=drawings[0],
+        figures=drawings[1:],
         spaces=tables.space_table(summaries),
         comparisons=tables.comparison_table(compared.comparisons),
         best=best,
