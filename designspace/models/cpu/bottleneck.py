@@ -13,6 +13,7 @@ from designspace.models.cpu.calls import Operation, call, first_derivative_only
 from designspace.models.cpu.convolutions import (
     Gradient,
     Gradients,
+    Join,
     Map,
     Unit,
     norm_add_relu,
@@ -100,7 +101,11 @@ def _infer(x: Tensor, parts: Parts) -> Tensor:
 
 
 class _Bottleneck(torch.autograd.Function):
-    """See `bottleneck`. Saves the input, the output, the convolutions' outputs and the weights of splits."""
+    """See `bottleneck`. Saves the input, the output, the convolutions' outputs and the weights of splits.
+
+    In a recording, a backward pass also computes the gradients of the end of the block before it: a tile of the
+    input's gradient is still in the cache then.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, parts: Parts, *parameters: Tensor) -> Tensor:
@@ -124,25 +129,60 @@ class _Bottleneck(torch.autograd.Function):
     @first_derivative_only
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         units, attentions = ctx.parts
-        parameters = ctx.saved_tensors[: len(ctx.needs_input_grad) - 2]
-        x, out, *tensors = ctx.saved_tensors[len(parameters) :]
-        reduce, spatial, expand, *project = zip(units, parameters[::3], strict=False)
-        first, second, third, *shortcut = (Map(*tensors[i : i + 2]) for i in range(0, 2 * len(units), 2))
-        weighted = Weighted.of(tensors[2 * len(units) :]) if attentions else None
+        saved = _Saved.of(ctx)
+        first, second, third, *shortcut = saved.maps
+        reduce, spatial, expand, *project = zip(units, saved.parameters[::3], strict=False)
+        weighted = Weighted.of(saved.weighted) if attentions else None
         if weighted is not None:
             second = second._replace(weights=weighted.weights)
-        dz, shortcut_dz = norm_add_relu_backward(dout, out, third, shortcut[0] if shortcut else Map(x))
+        dz, shortcut_dz = getattr(ctx, "joined", None) or norm_add_relu_backward(dout, saved.out, *saved.join)
         grads3 = run_backward(dz, third, second, *expand)
         gradient, attention_grads = _through_splits(grads3, second, weighted, attentions)
         grads2 = run_backward(gradient, second, first, *spatial, over=grads3.x)
-        needs_x = ctx.needs_input_grad[0]
-        added = None if shortcut else dz.dz
-        grads1 = run_backward(grads2.of_norm, first, Map(x), *reduce, added=added, over=added, needs_x=needs_x)
+        # The kernel that completes the gradient of x may run the join before it backward, too, if it visits all pixels.
+        before = getattr(ctx, "before", None)
+        can_join = before is not None and (units[3] if shortcut else units[0]).stride == 1
+        join = _Saved.of(before).join if can_join else None
+        x, needs_x = Map(saved.x), ctx.needs_input_grad[0]
+        if shortcut:
+            grads1 = run_backward(grads2.of_norm, first, x, *reduce, needs_x=needs_x)
+            last = run_backward(shortcut_dz, shortcut[0], x, *project[0], into=grads1.x, needs_x=needs_x, join=join)
+        else:
+            over = dz.dz
+            last = run_backward(grads2.of_norm, first, x, *reduce, added=over, over=over, needs_x=needs_x, join=join)
+            grads1 = last
+        if before is not None:
+            before.joined = last.join
         parameter_grads = [*grads1.parameters, *grads2.parameters, *grads3.parameters]
         if shortcut:
-            shortcut_grads = run_backward(shortcut_dz, shortcut[0], Map(x), *project[0], into=grads1.x, needs_x=needs_x)
-            parameter_grads += shortcut_grads.parameters
-        return grads1.x, None, *parameter_grads, *attention_grads
+            parameter_grads += last.parameters
+        return last.x, None, *parameter_grads, *attention_grads
+
+
+class _Saved(NamedTuple):
+    """Tensors that the forward pass of a block has saved."""
+
+    parameters: tuple[Tensor, ...]
+    x: Tensor
+    out: Tensor
+    maps: list[Map]
+    """Outputs of the units before their batch-norms."""
+    weighted: Sequence[Tensor]
+    """Tensors of `Weighted`, if the block has attention."""
+
+    @staticmethod
+    def of(ctx: Any) -> _Saved:
+        """Return the tensors of a context."""
+        count = len(ctx.parts.units)
+        parameters = ctx.saved_tensors[: len(ctx.needs_input_grad) - 2]
+        x, out, *tensors = ctx.saved_tensors[len(parameters) :]
+        maps = [Map(*tensors[i : i + 2]) for i in range(0, 2 * count, 2)]
+        return _Saved(parameters, x, out, maps, tensors[2 * count :])
+
+    @property
+    def join(self) -> Join:
+        """The end of the block."""
+        return Join(self.maps[2], self.maps[3] if self.maps[3:] else Map(self.x))
 
 
 def _through_splits(

@@ -9,6 +9,7 @@ callers check the layers (`designspace.models.cpu.checks`), because kernels do n
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, NamedTuple
 
 import torch
@@ -78,6 +79,34 @@ class Gradient(NamedTuple):
     """Gradient that each pixel of a split gets from the split's mean: (N, C)."""
 
 
+class Join(NamedTuple):
+    """The end of a block: batch-norm, the sum with the shortcut, and a ReLU."""
+
+    out: Map
+    """The map before its batch-norm."""
+    shortcut: Map
+
+
+class JoinGradients(NamedTuple):
+    """The gradient before the ReLU of a join, with the sums for its batch-norm and that of its shortcut."""
+
+    out: Gradient
+    shortcut: Gradient
+
+    @staticmethod
+    def empty(dz: Tensor) -> JoinGradients:
+        """Return the gradients whose values a kernel writes to ``dz`` and to their sums."""
+        sums, shortcut_sums = (empty((2, dz.shape[1]), torch.float64) for _ in range(2))
+        return JoinGradients(Gradient(dz, sums), Gradient(dz, shortcut_sums))
+
+    def structure(self, join: Join) -> ctypes.Array[ctypes.c_void_p]:
+        """Return the addresses that are a ``Join`` in `kernels/pointwise.c`. The tensors must outlive it."""
+        (y, y_norm, _), (shortcut, shortcut_norm, _) = join
+        second = None if shortcut_norm is None else self.shortcut.sums
+        tensors = (y, y_norm, shortcut, shortcut_norm, self.out.sums, second)
+        return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+
+
 def _sizes(unit: Unit, x: Tensor, out: Tensor) -> list[int]:
     """Return the sizes of a convolution in the order of the kernel's arguments."""
     count, _, in_height, in_breadth = x.shape
@@ -120,6 +149,8 @@ class Gradients(NamedTuple):
     sums: Tensor | None
     """Sums of it that the input's batch-norm needs, if it has one: (2, C), float64. If the input has splits, those of
     each image, with each split's mask: (N, 2, C)."""
+    join: JoinGradients | None = None
+    """Gradients of the join whose output the input is, if it was given; ``x`` is the gradient before its ReLU, then."""
 
     @property
     def of_norm(self) -> Gradient:
@@ -140,8 +171,9 @@ def run_backward(
     into: Tensor | None = None,
     over: Tensor | None = None,
     needs_x: bool = True,
+    join: Join | None = None,
 ) -> Gradients:
-    """Run the backward pass of `run`.
+    """Run the backward pass of `run`, and that of the ``join`` whose output is ``x``, if it is given.
 
     ``weight`` is the convolution's saved tensor, so that torch raises an error if it was changed in place meanwhile.
     ``added`` is added to the gradient of ``x``, or that gradient is added to ``into``. The kernel may write it over
@@ -162,11 +194,12 @@ def run_backward(
     own: tuple[Any, ...] = ()
     of_input: tuple[Any, ...] = ()
     results: tuple[Any, ...] = (x_sums,)
+    joined = None if join is None or x_gradient is None else JoinGradients.empty(x_gradient)
     if unit.is_spatial:
         own = (out.weights, gradient.even, unit.width // gradient.dz.shape[1])
     else:
         of_input = (x.weights, channels // unit.in_width)
-        results = (added, int(into is not None), x_sums, mask_sums)
+        results = (added, int(into is not None), x_sums, mask_sums, joined and join and joined.structure(join))
     call(
         f"{unit.kernel}_backward",
         *(
@@ -184,7 +217,7 @@ def run_backward(
         *(weight, *strides(weight), weight_gradient, x_gradient, *results, *_sizes(unit, x.raw, out.raw)),
     )
     sums = x_sums if mask_sums is None else mask_sums
-    return Gradients((weight_gradient, scale_gradient, shift_gradient), x_gradient, sums)
+    return Gradients((weight_gradient, scale_gradient, shift_gradient), x_gradient, sums, joined)
 
 
 def norm_add_relu(out: Map, shortcut: Map | None, *, relu: bool) -> Tensor:
@@ -194,17 +227,15 @@ def norm_add_relu(out: Map, shortcut: Map | None, *, relu: bool) -> Tensor:
     return output
 
 
-def norm_add_relu_backward(
-    dout: Tensor, output: Tensor | None, out: Map, shortcut: Map | None
-) -> tuple[Gradient, Gradient]:
+def norm_add_relu_backward(dout: Tensor, output: Tensor | None, out: Map, shortcut: Map | None) -> JoinGradients:
     """Return the gradient before the ReLU (which gave ``output``, if any), with its sums for both batch-norms."""
     dout = dout.contiguous(memory_format=torch.channels_last)
-    dz = new_map(*out.raw.shape)
+    gradients = JoinGradients.empty(new_map(*out.raw.shape))
+    dz, sums, _ = gradients.out
     raw, norm, _ = shortcut or (None, None, None)
-    sums, shortcut_sums = (empty((2, out.raw.shape[1]), torch.float64) for _ in range(2))
-    second = None if norm is None else shortcut_sums
+    second = None if norm is None else gradients.shortcut.sums
     call("join_backward", dout, output, out.raw, out.norm, raw, norm, dz, sums, second, *_rows(out.raw))
-    return Gradient(dz, sums), Gradient(dz, shortcut_sums)
+    return gradients
 
 
 def _rows(x: Tensor) -> tuple[int, int]:

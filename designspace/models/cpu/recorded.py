@@ -126,6 +126,10 @@ class _Context:
     def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
         self.saved_tensors: tuple[Tensor | None, ...] = ()
+        self.before: _Context | None = None
+        """The context of the operation before this one, if both have the same function."""
+        self.joined: Any = None
+        """The gradients of its end, if the backward pass of the operation after it has computed them."""
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for the backward pass."""
@@ -194,6 +198,8 @@ class _Segment:
             this = start = new_map(*gradient.shape).copy_(gradient)
             for operation in reversed(self._operations):
                 context = self._contexts.pop()  # its maps are not needed after this operation
+                if self._contexts and self._operations[len(self._contexts) - 1].function is operation.function:
+                    context.before = self._contexts[-1]
                 this, *others = operation.function.backward(context, this)
                 pairs = zip(operation.arguments, others, strict=True)
                 self._gradients += [(parameter, value) for parameter, value in pairs if value is not None]

@@ -48,7 +48,7 @@ _SIGNATURES = {
     "splits_sums": "****nnnnn",
     "splits_backward": "*********nnnnn",
     "pointwise_forward": "***n*nn*nnnnnnnn*****ddn*n",
-    "pointwise_backward": "*********n*nn***n**nnnnnnnnn",
+    "pointwise_backward": "*********n*nn***n***nnnnnnnnn",
     "spatial_forward": "***nnn*nnnnnnn*****ddn*n",
     "spatial_backward": "******n*****nnn***nnnnnnnn",
     "join_forward": "****n*nnn",

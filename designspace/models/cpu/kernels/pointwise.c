@@ -105,18 +105,70 @@ static void pass_to_splits(const float *tile, whole tile_row, whole row, whole c
   }
 }
 
+/* The end of a block, relu(batch-norm of y + shortcut), and the sums that its backward pass computes. */
+typedef struct {
+  const float *y, *y_norm, *shortcut, *shortcut_norm;
+  double *sums, *shortcut_sums;
+} Join;
+
+/* The backward pass of a join for a tile: dz, the gradient before the ReLU, and its sums, which are added to `sums`.
+ * `out` is NULL if there was no ReLU. */
+INLINE void join_tile(const float *dout, whole dout_row, const float *out, whole out_row, const float *y, Norm own,
+                      const float *shortcut, Norm other, float *dz, whole count, whole width, double *sums) {
+  for (whole c = 0; c < width; c += LANES) {
+    const whole part = smaller(LANES, width - c);
+    const vec mean = load_part(own.mean + c, part);
+    const vec mean_other = other.mean ? load_part(other.mean + c, part) : (vec){};
+    vec sum[2] = {}, moment[2] = {}, moment_other[2] = {};
+    FOUR_AT_A_TIME(i, u, count, {
+      const whole at = i * width + c;
+      vec value = load_part(dout + i * dout_row + c, part);
+      if (out) value = where_positive(load_part(out + i * out_row + c, part), value);
+      store_part(dz + at, value, part);
+      sum[u % 2] += value;
+      moment[u % 2] += value * (load_part(y + at, part) - mean);
+      if (other.mean) moment_other[u % 2] += value * (load_part(shortcut + at, part) - mean_other);
+    });
+    for (whole l = 0; l < part; l++) {
+      sums[c + l] += sum[0][l] + sum[1][l];
+      sums[width + c + l] += moment[0][l] + moment[1][l];
+      sums[2 * width + c + l] += moment_other[0][l] + moment_other[1][l];
+    }
+  }
+}
+
+/* Add the blocks' sums of a join, and write them for its batch-norm, and for that of its shortcut if it has one. */
+static void join_sums(double *all_sums, whole width, double *sums, double *shortcut_sums) {
+  add_up(all_sums, BLOCKS, 3 * width);
+  memcpy(sums, all_sums, sizeof(double) * 2 * width);
+  if (shortcut_sums) {
+    memcpy(shortcut_sums, all_sums, sizeof(double) * width);
+    memcpy(shortcut_sums + width, all_sums + 2 * width, sizeof(double) * width);
+  }
+}
+
+/* Add rows of a map to a tile. */
+static void add_rows(float *tile, whole tile_row, const float *map, whole count, whole width) {
+  for (whole i = 0; i < count; i++)
+    for (whole c = 0; c < width; c += LANES) {
+      float *to = tile + i * tile_row + c;
+      store(to, load(to) + load_part(map + i * width + c, smaller(LANES, width - c)));
+    }
+}
+
 /* Compute the gradients of x, of the convolution's weights and of the batch-norm's from dz, that of its output.
  *
  * `sums` are those of dz and of dz * (y - mean). If x has its own batch-norm, dx is the gradient of that one's output,
  * and `x_sums` are its sums; otherwise dx is the gradient of x, plus `added`, or plus its old value if `keeps`. If x
  * has splits, dx is the gradient of their weighted sum, and `mask_sums` (images, 2, channels of x) are its sums with
- * each split's mask (see `masked_sums`); the stride is 1. */
+ * each split's mask (see `masked_sums`); the stride is 1. If x is the output of a join, dx is the gradient before the
+ * ReLU of that one, and its sums are written, too; the stride is 1. */
 int pointwise_backward(const float *dz, const float *y, const float *y_norm, const double *sums, float *weight_gradient,
                        float *bias_gradient, const float *x, const float *x_norm, const float *split_weights,
                        whole split_count, const float *w, whole w_out, whole w_in, float *dw, float *dx,
-                       const float *added, whole keeps, double *x_sums, float *mask_sums, whole rows, whole in_width,
-                       whole width, whole out_height, whole out_width, whole in_height, whole in_width_pixels,
-                       whole stride, whole threads) {
+                       const float *added, whole keeps, double *x_sums, float *mask_sums, const Join *join, whole rows,
+                       whole in_width, whole width, whole out_height, whole out_width, whole in_height,
+                       whole in_width_pixels, whole stride, whole threads) {
   const Places places = {out_height, out_width, in_height, in_width_pixels, stride};
   const Norm norm = norm_of(x_norm, split_count * in_width), own = norm_of(y_norm, width);
   const Splits splits = {split_weights, split_count, in_height * in_width_pixels};
@@ -128,9 +180,12 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
   float *panels = alloc(parts(in_width, PAIR) * width * PAIR), *slopes = alloc(2 * width);
   float *weights = alloc(BLOCKS * of_weight);
   double *of_x = calloc(2 * BLOCKS * in_width, sizeof(double));
+  double *of_join = calloc(join ? 3 * BLOCKS * in_width : 1, sizeof(double));
+  const Norm join_norm = norm_of(join ? join->y_norm : NULL, in_width);
+  const Norm shortcut_norm = norm_of(join ? join->shortcut_norm : NULL, in_width);
   Slice *slice = malloc(sizeof(Slice) * in_vecs);
   whole *at = malloc(sizeof(whole) * 3 * (padded + panels_out));
-  int failed = !panels || !slopes || !weights || !of_x || !slice || !at;
+  int failed = !panels || !slopes || !weights || !of_x || !of_join || !slice || !at;
   whole *channel = at, *panel_at = at + padded, *panel_row = panel_at + panels_out;
   if (!failed) {
     memset(weights, 0, sizeof(float) * BLOCKS * of_weight);
@@ -173,8 +228,15 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
       const Factors to_input = {dy,    place,      panel_at, 1, panels, panel_row,
                                 width, panels_out, PAIR,     width - (panels_out - 1) * PAIR};
       product(&to_input, count, in_vecs, din, pitch, 0);
-      if (mask_sums) pass_to_splits(din, pitch, row, count, x, norm, splits, dx, in_width, mask_sums);
-      else pass_on(din, pitch, count, pixel, slice, in_vecs, x, norm, added, keeps != 0, dx, in_width, block_sums);
+      if (mask_sums) {
+        pass_to_splits(din, pitch, row, count, x, norm, splits, dx, in_width, mask_sums);
+      } else if (join) {
+        const whole from = row * in_width;
+        if (added) add_rows(din, pitch, added + from, count, in_width);
+        if (keeps) add_rows(din, pitch, dx + from, count, in_width);
+        join_tile(din, pitch, in, pitch, join->y + from, join_norm, join->shortcut + from, shortcut_norm, dx + from,
+                  count, in_width, of_join + 3 * block * in_width);
+      } else pass_on(din, pitch, count, pixel, slice, in_vecs, x, norm, added, keeps != 0, dx, in_width, block_sums);
     }
     free(in); free(dy); free(din);
   }
@@ -189,8 +251,9 @@ int pointwise_backward(const float *dz, const float *y, const float *y_norm, con
       add_up(of_x, BLOCKS, 2 * in_width);
       memcpy(x_sums, of_x, sizeof(double) * 2 * in_width);
     }
+    if (join) join_sums(of_join, in_width, join->sums, join->shortcut_sums);
   }
-  free(panels); free(slopes); free(weights); free(of_x); free(slice); free(at);
+  free(panels); free(slopes); free(weights); free(of_x); free(of_join); free(slice); free(at);
   return failed;
 }
 
@@ -223,40 +286,17 @@ int join_backward(const float *dout, const float *out, const float *y, const flo
                   const float *shortcut_norm, float *dz, double *sums, double *shortcut_sums, whole rows, whole width,
                   whole threads) {
   const Norm own = norm_of(y_norm, width), other = norm_of(shortcut_norm, width);
+  const whole tiles = parts(rows, TILE); /* as in `pointwise_backward`, so that the sums are the same */
   double *all_sums = calloc(3 * BLOCKS * width, sizeof(double));
   if (!all_sums) return 1;
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (whole block = 0; block < BLOCKS; block++) {
-    double *block_sums = all_sums + 3 * block * width;
-    const whole end = (block + 1) * rows / BLOCKS;
-    for (whole row = block * rows / BLOCKS; row < end; row += TILE)
-      for (whole c = 0; c < width; c += LANES) {
-        const whole count = smaller(LANES, width - c), last = smaller(row + TILE, end);
-        const vec mean = load_part(own.mean + c, count);
-        const vec mean_other = other.mean ? load_part(other.mean + c, count) : (vec){};
-        vec sum[2] = {}, moment[2] = {}, moment_other[2] = {};
-        FOUR_AT_A_TIME(i, u, last - row, {
-          const whole at = (row + i) * width + c;
-          vec value = load_part(dout + at, count);
-          if (out) value = where_positive(load_part(out + at, count), value);
-          store_part(dz + at, value, count);
-          sum[u % 2] += value;
-          moment[u % 2] += value * (load_part(y + at, count) - mean);
-          if (other.mean) moment_other[u % 2] += value * (load_part(shortcut + at, count) - mean_other);
-        });
-        for (whole l = 0; l < count; l++) {
-          block_sums[c + l] += sum[0][l] + sum[1][l];
-          block_sums[width + c + l] += moment[0][l] + moment[1][l];
-          block_sums[2 * width + c + l] += moment_other[0][l] + moment_other[1][l];
-        }
-      }
-  }
-  add_up(all_sums, BLOCKS, 3 * width);
-  memcpy(sums, all_sums, sizeof(double) * 2 * width);
-  if (shortcut_sums) {
-    memcpy(shortcut_sums, all_sums, sizeof(double) * width);
-    memcpy(shortcut_sums + width, all_sums + 2 * width, sizeof(double) * width);
-  }
+  for (whole block = 0; block < BLOCKS; block++)
+    for (whole tile = block * tiles / BLOCKS; tile < (block + 1) * tiles / BLOCKS; tile++) {
+      const whole row = tile * TILE, from = row * width;
+      join_tile(dout + from, width, out ? out + from : NULL, width, y + from, own, shortcut ? shortcut + from : NULL,
+                other, dz + from, smaller(TILE, rows - row), width, all_sums + 3 * block * width);
+    }
+  join_sums(all_sums, width, sums, shortcut_sums);
   free(all_sums);
   return 0;
 }
