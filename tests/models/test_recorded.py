@@ -89,6 +89,18 @@ def test_networks_of_spaces(space, radix):
         assert_same_training(network, [batch(network, number) for number in range(4)])
 
 
+@pytest.mark.parametrize(("stride", "before_strides"), [(1, 0), (2, 1)])
+def test_ends_of_blocks_run_backward_in_the_kernels_of_the_next_blocks(stride, before_strides):
+    network = Network(Stem("cifar", 8), (Stage(3, 16, 2, 1, 8), Stage(2, 24, stride, 2, 4)), num_classes=5)
+    batches = [batch(network, number, (4, 37, 23)) for number in range(3)]
+    assert_same_training(network, batches)
+    recorded = RecordedModel.of(new_model(network))
+    recorded(batches[0][0]).sum().backward()
+    segments = [run for run in recorded._runs if isinstance(run, recorded_module._Segment)]
+    names = [call.name for segment in segments for call in segment._backward_calls]
+    assert names.count("join_backward") == len(["stem", "last block"]) + before_strides
+
+
 def test_other_shapes_are_recorded_again():
     shapes = [(4, 20, 15), (4, 20, 15), (3, 20, 15), (1, 20, 15), (4, 16, 16), (4, 20, 15), (4, 20, 15)]
     assert_same_training(NETWORK, [batch(NETWORK, number, shape) for number, shape in enumerate(shapes)])
