@@ -11,8 +11,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
-
 from designspace.support.machine import available_cores
 
 T = TypeVar("T")
@@ -45,6 +43,8 @@ def in_forks(tasks: Sequence[Callable[[], T]]) -> list[T]:
 
 def _begin() -> None:
     """Prepare a fork."""
+    from threadpoolctl import threadpool_limits  # sets an environment variable of OpenMP, which only forks need
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches forks, too, which then end without a traceback
     # OpenMP would wait for the threads of this process, which a fork does not have, in BLAS libraries that use it.
     threadpool_limits(1)
