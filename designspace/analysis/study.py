@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from designspace.analysis import overview, tables
+from designspace.analysis import tables
 from designspace.analysis.comparison import Comparison, compare_all
 from designspace.analysis.edf import EDF
 from designspace.analysis.equal_cost import EqualCost, all_at_equal_cost
@@ -17,13 +17,21 @@ from designspace.analysis.figures.drawing import progress, settle
 from designspace.analysis.margins import WithinMargin, within_margins
 from designspace.analysis.matched import Match, Matched, match_all, with_matches
 from designspace.analysis.origin import Origin
-from designspace.analysis.overview import Draw
+from designspace.analysis.overview import equal_cost_figure
 from designspace.analysis.paired import Paired, compare_paired
 from designspace.analysis.plotting import plot_edf
 from designspace.analysis.populations import Populations
 from designspace.analysis.preconditions import by_network, random_subset
 from designspace.analysis.quantities import quantity
 from designspace.analysis.report import ReportContent, render_report
+from designspace.analysis.report_figures import (
+    EDF_FILES,
+    FILES,
+    drawn,
+    figures_of,
+    pairs_of_same_networks,
+    trend_figures,
+)
 from designspace.analysis.results import Results
 from designspace.analysis.sensitivity import other_failures
 from designspace.analysis.settings import setting_sentences
@@ -32,13 +40,8 @@ from designspace.analysis.tables import SpaceSummary, Table
 from designspace.support.display import Outlined
 from designspace.support.errors import InputError, unknown
 from designspace.support.files import write_bytes
-from designspace.support.forks import in_forks
 
 Figures = Literal["standard", "all"]
-FILES = ("svg", "csv")
-"""Formats of the files of each figure."""
-EDF_FILES = ("pdf", "png")
-"""Further formats of the EDFs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,7 +97,7 @@ def analyze(
         match: quantities, such as ``flops`` or ``latency``, at equal values of which all pairs are compared, too;
             ``auto`` does so for pairs whose budgets differ, by the quantity that differs; None for no pair.
         margin: if given, also report which spaces are not worse than others by more than these percentage points.
-        trends: quantity against which the best value of each parameter is drawn, too (see `overview.trend_figures`).
+        trends: quantity against which the best value of each parameter is drawn, too (see `trend_figures`).
 
     Raises:
         InputError: there are no runs, two have the same name, their numbers of classes differ, or the choice of
@@ -109,8 +112,7 @@ def analyze(
     edfs = populations.edfs()
     compared = _compare(results, level=level, seed=seed, match=match, margin=margin)
     summaries = tuple(tables.summarize(run) for run in results)
-    others = _figures(results, compared, every=figures == "all", level=level, seed=seed, trends=trends)
-    drawings = _drawn(_edf_drawing(results, edfs, compared.comparisons, level), others)
+    drawings = _drawings(results, edfs, compared, every=figures == "all", level=level, seed=seed, trends=trends)
     content = ReportContent(
         results,
         sentences=(*compared.sentences, *within, *_without_trials(results)),
@@ -168,33 +170,29 @@ def _compare(results: Sequence[Results], *, level: float, seed: int, match: Matc
     equal_costs, left_out = all_at_equal_cost(results, matched)
     margins = () if margin is None else within_margins(results, comparisons, margin)
     # Pairs of runs that trained the same networks differently.
-    paired = [compare_paired(a, b, level) for a, b in overview.pairs_of_same_networks(results)]
+    paired = [compare_paired(a, b, level) for a, b in pairs_of_same_networks(results)]
     claims: list[Comparison | Matched | WithinMargin | Paired] = [*comparisons, *matched, *margins, *paired]
     unmet = dict.fromkeys(check.sentence for pair in comparisons for check in pair.preconditions if check.sentence)
     notes = (*refused, *left_out, *unmet, *other_failures(results, comparisons, seed=seed))
     return _Compared(comparisons, matched, equal_costs, tuple(claim.sentence() for claim in claims), notes)
 
 
-def _figures(
-    results: Sequence[Results], compared: _Compared, *, every: bool, level: float, seed: int, trends: str | None
-) -> list[Draw]:
-    """Return functions that draw all figures but the EDFs."""
-    figures = overview.trend_figures(results, trends) if trends else []
+def _drawings(
+    results: Sequence[Results],
+    edfs: Mapping[str, EDF],
+    compared: _Compared,
+    *,
+    every: bool,
+    level: float,
+    seed: int,
+    trends: str | None,
+) -> list[Drawing]:
+    """Draw the EDFs, and then all other figures; the arguments are those of `analyze`."""
+    figures = trend_figures(results, trends) if trends else []
     if compared.equal_costs:
-        equal = partial(overview.equal_cost_figure, results, compared.equal_costs, compared.matched, level=level)
-        figures.append(equal)
-    return figures + overview.figures_of(results, compared.comparisons, every=every, level=level, seed=seed)
-
-
-def _drawn(edf: Drawing, figures: Sequence[Draw]) -> list[Drawing]:
-    """Draw the figures besides the EDFs, and render all their files, several at a time."""
-
-    def draw(figure: Draw) -> Drawing | None:
-        drawing = figure()
-        return drawing and drawing.prepared(*FILES)
-
-    tasks: list[Draw] = [partial(edf.prepared, *FILES, *EDF_FILES), *(partial(draw, figure) for figure in figures)]
-    return [drawing for drawing in in_forks(tasks) if drawing]
+        figures.append(partial(equal_cost_figure, results, compared.equal_costs, compared.matched, level=level))
+    figures += figures_of(results, compared.comparisons, every=every, level=level, seed=seed)
+    return drawn(_edf_drawing(results, edfs, compared.comparisons, level), figures)
 
 
 def _write(content: ReportContent, out: Path) -> tuple[Path, tuple[Path, ...]]:

@@ -10,7 +10,6 @@ from populations import make_results, make_table, population, within
 from designspace.analysis import paired
 from designspace.analysis.blocks import block_test
 from designspace.analysis.comparison import compare, compare_all, comparison_table
-from designspace.analysis.overview import pairs_of_same_networks
 from designspace.analysis.preconditions import (
     by_network,
     drawn_at_random,
@@ -22,6 +21,7 @@ from designspace.analysis.preconditions import (
     shared_networks,
 )
 from designspace.analysis.preconditions.looks import level_at, part_of_information
+from designspace.analysis.report_figures import pairs_of_same_networks
 from designspace.analysis.results import Results
 
 # Given lists

@@ -150,7 +150,7 @@ class Gradients(NamedTuple):
     """Sums of it that the input's batch-norm needs, if it has one: (2, C), float64. If the input has splits, those of
     each image, with each split's mask: (N, 2, C)."""
     join: JoinGradients | None = None
-    """Gradients of the join whose output the input is, if it was given; ``x`` is the gradient before its ReLU, then."""
+    """Gradients of the join before the convolution, if it was given; then ``x`` is the gradient before its ReLU."""
 
     @property
     def of_norm(self) -> Gradient:
@@ -175,31 +175,29 @@ def run_backward(
 ) -> Gradients:
     """Run the backward pass of `run`, and that of the ``join`` whose output is ``x``, if it is given.
 
+    With a ``join``, the convolution must be 1x1 with a stride of 1, and ``needs_x`` must be true.
     ``weight`` is the convolution's saved tensor, so that torch raises an error if it was changed in place meanwhile.
     ``added`` is added to the gradient of ``x``, or that gradient is added to ``into``. The kernel may write it over
     ``over`` (``dz`` or ``added``), if it has the right shape and a stride of 1: memory that was just read is faster.
     """
     weight_gradient, scale_gradient, shift_gradient = empty_like(weight), empty((unit.width,)), empty((unit.width,))
-    count, channels, height, breadth = x.raw.shape
-    if not needs_x:
-        x_gradient = into
-    elif (
-        into is None and over is not None and over.shape == (count, unit.in_width, height, breadth) and unit.stride == 1
-    ):
-        x_gradient = over
-    else:
-        x_gradient = new_map(count, unit.in_width, height, breadth) if into is None else into
+    count, channels = x.raw.shape[:2]
+    x_gradient = _memory_for_gradient(x, unit, over) if needs_x and into is None else into
     x_sums = None if x.norm is None or x.weights is not None else empty((2, channels), torch.float64)
     mask_sums = None if x.weights is None else empty((count, 2, channels))
     own: tuple[Any, ...] = ()
     of_input: tuple[Any, ...] = ()
     results: tuple[Any, ...] = (x_sums,)
-    joined = None if join is None or x_gradient is None else JoinGradients.empty(x_gradient)
+    joined, structure = None, None
+    if join is not None:
+        assert x_gradient is not None
+        joined = JoinGradients.empty(x_gradient)
+        structure = joined.structure(join)
     if unit.is_spatial:
         own = (out.weights, gradient.even, unit.width // gradient.dz.shape[1])
     else:
         of_input = (x.weights, channels // unit.in_width)
-        results = (added, int(into is not None), x_sums, mask_sums, joined and join and joined.structure(join))
+        results = (added, int(into is not None), x_sums, mask_sums, structure)
     call(
         f"{unit.kernel}_backward",
         *(
@@ -218,6 +216,13 @@ def run_backward(
     )
     sums = x_sums if mask_sums is None else mask_sums
     return Gradients((weight_gradient, scale_gradient, shift_gradient), x_gradient, sums, joined)
+
+
+def _memory_for_gradient(x: Map, unit: Unit, over: Tensor | None) -> Tensor:
+    """Return memory for the gradient of a convolution's input: ``over`` if it has the right shape and a stride of 1."""
+    count, _, height, breadth = x.raw.shape
+    shape = (count, unit.in_width, height, breadth)
+    return over if over is not None and over.shape == shape and unit.stride == 1 else new_map(*shape)
 
 
 def norm_add_relu(out: Map, shortcut: Map | None, *, relu: bool) -> Tensor:
